@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from bot.store.open_database import upgrade
 
-from .forking import Forker
+from .bot_process import Forker
 
 TEMPLATE = "bot_template"
 

@@ -19,7 +19,7 @@ from bot.sandbox.faults import Fault
 
 
 @dataclass
-class World:
+class EmulatedDingTalk:
     tenant: Tenant
     url: str
     platform: DingTalkPlatform
@@ -81,12 +81,12 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[EmulatedDingTalk]:
     tenant = sample_tenant()
     runner = web.AppRunner(build_platform(tenant))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made = World(tenant, f"http://127.0.0.1:{runner.addresses[0][1]}", None)  # type: ignore[arg-type]
+    made = EmulatedDingTalk(tenant, f"http://127.0.0.1:{runner.addresses[0][1]}", None)  # type: ignore[arg-type]
     async with made.another() as platform:
         made.platform = platform
         yield made

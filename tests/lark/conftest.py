@@ -32,7 +32,7 @@ def payload():
 
 
 @dataclass
-class World:
+class EmulatedLark:
     tenant: Tenant
     url: str
     platform: LarkPlatform
@@ -67,7 +67,7 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[EmulatedLark]:
     tenant = sample_tenant()
     runner = web.AppRunner(build_platform(tenant))
     await runner.setup()
@@ -84,5 +84,5 @@ async def world() -> AsyncIterator[World]:
         verification_token=Secret(app.verification_token),
     )
     async with platform:
-        yield World(tenant, url, platform)
+        yield EmulatedLark(tenant, url, platform)
     await runner.cleanup()

@@ -46,8 +46,8 @@ from bot.lark.user_info import parse_identity
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 from bot.platforms import LARK, all_commands
 from bot.transport.http_client import HttpResponse
-from tests.driving import ask
-from tests.outside import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
+from tests.arbitrary_input import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
+from tests.command_runner import ask
 
 RECIPIENT = Recipient("cli_1", "ou_bot")
 KEY, TOKEN = "encrypt-key-of-the-app", "verification-token-of-the-app"

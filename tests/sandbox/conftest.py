@@ -37,7 +37,7 @@ class Answer:
 
 
 @dataclass
-class World:
+class LarkClient:
     tenant: Tenant
     client: Any
 
@@ -150,13 +150,13 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[LarkClient]:
     tenant = sample_tenant()
     tenant.app.redirect_urls = [REDIRECT]
     app = build_platform(tenant)
     add_page_api(app, LarkEmulator(tenant))
     async with TestClient(TestServer(app)) as client:
-        yield World(tenant, client)
+        yield LarkClient(tenant, client)
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver(world: World) -> AsyncIterator[Receiver]:
+async def receiver(world: LarkClient) -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/lark/events", receiver.handle)

@@ -11,12 +11,12 @@ from bot.sandbox.bot_proxy import build_bot_proxy
 from bot.sandbox.lark.emulator import LarkEmulator
 from bot.sandbox.lark.sample_tenant import NIKO
 
-from .conftest import ADA, REDIRECT, World
+from .conftest import ADA, REDIRECT, LarkClient
 
 TASKS = "task:task:read"
 
 
-async def ask(world: World, api: str, person: str = ADA, **more: str) -> dict[str, Any]:
+async def ask(world: LarkClient, api: str, person: str = ADA, **more: str) -> dict[str, Any]:
     """As the stand-in for the SDK asks: with a script, whose text holds the answer."""
     query = {"question": "7", "app_id": world.tenant.app.app_id, "page_url": REDIRECT, **more}
     answer = await world.client.get(

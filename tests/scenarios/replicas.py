@@ -11,12 +11,12 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from tests.forking import Call, Process, bot
+from tests.bot_process import Call, Process, bot
 from tests.ports import free_port
 from tests.sql import Rows, query
 
-from .conftest import World
-from .refitted import bot_with_times
+from .changed_bot import bot_with_times
+from .world import World
 
 BOT_RUN = bot("run")
 

@@ -13,8 +13,10 @@ import pytest
 
 from bot.sandbox.lark.scopes import SCOPES
 from bot.sandbox.lark.tenant import Message, Person
+from tests.bot_process import REPOSITORY
 
-from .conftest import REPOSITORY, World, actions_on, forged_click, has_link, text_of, value_on
+from .card_content import actions_on, has_link, text_of, value_on
+from .world import World, forged_click
 
 TASKS = ("task:task:read", "task:task:write")
 

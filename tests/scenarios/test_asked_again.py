@@ -9,11 +9,12 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
 from .test_narrowed import narrowing
 from .test_sign_in import Browser
 from .test_sign_in import browser as opened
+from .world import World
 
 __all__ = ["opened"]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, has_link
+from .card_content import actions_on, has_link
 from .test_administrator import without
 from .test_device import Room
 from .test_manners import leave
+from .world import World
 
 SCOPES = ("docx:document:readonly", "calendar:calendar:readonly")
 

@@ -13,7 +13,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 SHORT, LONG = 25, 600
 """Seconds of an outage. The long one outlives authorization codes, and the window in which a write may be repeated."""

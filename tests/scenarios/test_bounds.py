@@ -7,7 +7,8 @@ import pytest
 from bot.store.inbox import MAX_WAITING
 from tests.scenarios.test_sign_in import Browser
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 
 def waiting(world: World, name: str) -> int:

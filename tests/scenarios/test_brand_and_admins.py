@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bot.sandbox.lark.tenant import Message
-from tests.forking import bot
+from tests.bot_process import bot
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_administrator import TASKS, told, without
 from .test_long_connection import until_events_are
 from .test_networks import doctor, readiness
+from .world import World
 
 OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
 

@@ -9,8 +9,8 @@ import pytest
 from bot.flows.account.sign_in import SignInFailure
 from bot.flows.authorize.grant import CallbackResult
 
-from .conftest import World
-from .wire import exchange, request
+from .raw_http import exchange, request
+from .world import World
 
 STATE, CODE = "s" * 43, "Qm3xYzzz1"
 CALLBACK = "/oauth/lark/callback"

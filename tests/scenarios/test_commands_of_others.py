@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.forking import bot
+from tests.bot_process import REPOSITORY, bot
 
-from .conftest import REPOSITORY, World, text_of
+from .card_content import text_of
+from .world import World
 
 EXAMPLE = REPOSITORY / "docs" / "example"
 

@@ -10,8 +10,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message, Person
 
-from .conftest import World, has_link, kinds_of_buttons, text_of
+from .card_content import has_link, kinds_of_buttons, text_of
 from .test_foreign_hands import in_client
+from .world import World
 
 SAYS_SO = "Declined on the page"
 ACKNOWLEDGED = {"Authorize": "default", "Not now": "default"}

@@ -14,7 +14,8 @@ from bot.sandbox.lark.credentials import DeviceAuthorization
 from bot.sandbox.lark.tenant import Message, Person
 from tests.ports import free_port
 
-from .conftest import World, actions_on, forged_click, kinds_of_buttons, text_of
+from .card_content import actions_on, kinds_of_buttons, text_of
+from .world import World, forged_click
 
 POLLS = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}
 DEVICE_ENDPOINT = "/oauth/v1/device_authorization"

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from .conftest import World
-from .wire import exchange, request
+from .raw_http import exchange, request
+from .world import World
 
 
 async def post_event(world: World, body: bytes, **headers: str) -> tuple[int, str]:

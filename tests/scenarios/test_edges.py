@@ -12,7 +12,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
+from .world import World
 
 TOKEN_ENDPOINT = {"path": "/open-apis/authen/v2"}
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.scenarios.conftest import World
+from tests.scenarios.world import World
 
 
 async def test_exposed_files_are_warned_about_at_the_start(world: World) -> None:

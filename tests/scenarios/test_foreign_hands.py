@@ -15,7 +15,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Person
 
-from .conftest import World, has_link
+from .card_content import has_link
+from .world import World
 
 BROWSER = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
 IN_CLIENT = f"{BROWSER} Lark/7.30.6 LarkLocale/en_US"

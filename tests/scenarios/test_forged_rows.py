@@ -18,9 +18,10 @@ from bot.core.secrets import Secret
 from bot.sandbox.lark.tenant import Chat, Person
 from bot.store.keyring import Keyring, new_key
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
 from .test_device import Room, can_press
 from .test_sign_in import Browser, browser
+from .world import World
 
 __all__ = ["browser"]
 

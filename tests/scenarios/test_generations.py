@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 ENDPOINTS = {
     "v1": ("/open-apis/authen/v1/oidc/access_token", "/open-apis/authen/v1/oidc/refresh_access_token"),

@@ -6,9 +6,10 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_signs import without_reactions
 from .test_ways import BY_ID, FOR_ONE_MEMBER, card_in, refuse
+from .world import World
 
 REFUSAL = (400, 230013, "no")
 DIRECT, ALONE = "a card in our direct chat", "a card that only you can see"

@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, actions_on, text_of
+from .card_content import actions_on, text_of
+from .world import World
 
 TASKS = "/open-apis/task/v2/tasks"
 HOUR = 3600

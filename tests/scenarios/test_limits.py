@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conftest import AtOnce, World, in_groups, text_of
+from .at_once import AtOnce, in_groups
+from .card_content import text_of
+from .world import World
 
 Limit = dict[str, Any]
 Limits = dict[str, Limit]

@@ -17,10 +17,11 @@ from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.long_connections import CONNECTIONS, NotAcknowledged
 from tests.ports import free_port
 
-from .attacker import Attacker
-from .conftest import World, has_link
-from .crashing import mortal_bot
-from .wire import processor_seconds
+from .card_content import has_link
+from .crash_points import mortal_bot
+from .raw_http import processor_seconds
+from .webhook_client import WebhookClient
+from .world import World
 
 
 @pytest.fixture
@@ -264,7 +265,7 @@ async def test_a_payload_with_a_wrong_verification_token_is_refused(connected: W
     """The platform leaves the token empty by this way; one that does not fit comes from somebody else."""
     await connected.start()
     await until_events_are(connected, "up")
-    attacker, platform = Attacker(connected), connected.runner.app[CONNECTIONS]
+    attacker, platform = WebhookClient(connected), connected.runner.app[CONNECTIONS]
     for number, wrong in enumerate(("guessed", " ", 7, ["x"], {}, True)):
         for payload in (
             attacker.message(token=wrong),

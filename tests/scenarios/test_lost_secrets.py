@@ -9,8 +9,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Person
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
+from .world import World
 
 SEALED_WITH_A_KEY_THAT_IS_GONE = "v1.0badc0de.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 

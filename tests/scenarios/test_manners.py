@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
+from .world import World
 
 
 async def test_what_expired_is_asked_again_by_one_click(world: World):

@@ -8,8 +8,9 @@ from typing import Any
 from bot.sandbox.lark.sample_work_data import WELCOME
 from bot.sandbox.lark.tenant import Person
 
-from .attacker import Attacker
-from .conftest import World, text_of
+from .card_content import text_of
+from .webhook_client import WebhookClient
+from .world import World
 
 TASKS = "/open-apis/task/v2/tasks"
 
@@ -189,7 +190,7 @@ async def test_a_name_that_is_twice_in_the_json_of_a_call_is_refused(world: Worl
 
 async def test_an_event_with_a_repeated_name_changes_nothing(world: World):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     whole = json.dumps(attacker.message("/help"))
     content = json.dumps(json.dumps({"text": "/help"}))
     twice = json.dumps('{"text": "/help", "text": "/me"}')

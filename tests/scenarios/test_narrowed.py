@@ -14,9 +14,10 @@ from bot.sandbox.lark.tenant import Message, ScopeSwitch
 from bot.store import sealed
 from bot.store.keyring import Keyring
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_device import Room
 from .test_widened import OFFLINE, disabled, held, renewed
+from .world import World
 
 TASKS, TASK_WRITE = "task:task:read", "task:task:write"
 AGENDA, DOC, SEARCH = "calendar:calendar:readonly", "docx:document:readonly", "search:docs:read"

@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.forking import bot
-from tests.networks import DAY, Authority, Proxy, running_proxy
+from tests.bot_process import bot
 from tests.ports import free_port
+from tests.proxy_and_certificates import DAY, Authority, Proxy, running_proxy
 
-from .conftest import World
+from .world import World
 
 OPEN, ACCOUNTS = "open.platform.example", "accounts.platform.example"
 """Names that no resolver knows: who reaches them has come through the proxy."""

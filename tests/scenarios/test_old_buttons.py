@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, forged_click, value_on
+from .card_content import actions_on, value_on
+from .world import World, forged_click
 
 HOUR = 3600
 TASKS = "/open-apis/task/v2/tasks"

@@ -8,8 +8,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message, Person
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
+from .world import World
 
 OTHERS = ["Ada Meyer", "Wei Lan"]
 

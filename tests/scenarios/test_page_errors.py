@@ -9,8 +9,9 @@ import pytest
 from bot.core.cards import PageError
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, forged_click, has_link, text_of
+from .card_content import actions_on, has_link, text_of
 from .test_device import Room
+from .world import World, forged_click
 
 ERRORS = [error.value for error in PageError]
 ABOUT_THE_APP = {"path": "/open-apis/application/v6"}

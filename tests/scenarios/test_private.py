@@ -9,8 +9,9 @@ import pytest
 from bot.sandbox.lark.sample_work_data import WELCOME
 from bot.sandbox.lark.tenant import Message, Person
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_commands_of_others import broken, with_packages
+from .world import World
 
 PERSONAL = {
     "/agenda week": "·",

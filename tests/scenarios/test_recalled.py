@@ -9,8 +9,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_commands_of_others import broken, with_packages
+from .world import World
 
 READS = ["/me", "/doc welcome", "/call GET /open-apis/task/v2/tasks"]
 KEYED, UNKEYED = "/task Buy milk", '/call POST /open-apis/task/v2/tasks {"summary":"Buy milk"}'

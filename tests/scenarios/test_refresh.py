@@ -25,9 +25,10 @@ from bot.store.transaction import Connection
 from tests.conftest import administer
 from tests.store.examples import save_grant
 
-from .conftest import World, has_link
+from .card_content import has_link
 from .replicas import Replicas
 from .test_replicas import HELLO, refreshes
+from .world import World
 
 REFRESH = {"path": "/open-apis/authen/v2/oauth/token", "grant_type": "refresh_token"}
 

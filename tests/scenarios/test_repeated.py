@@ -10,10 +10,10 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .attacker import Attacker
-from .conftest import World, forged_click
 from .test_administrator import without
 from .test_foreign_hands import BROWSER, IN_CLIENT, come_back, in_client, state_in
+from .webhook_client import WebhookClient
+from .world import World, forged_click
 
 SCOPES = "/open-apis/application/v6/scopes"
 
@@ -110,7 +110,7 @@ async def test_a_link_that_was_opened_too_often_can_be_opened_again_a_day_later(
 
 async def test_nothing_else_that_anybody_can_repeat_leaves_rows_that_nobody_can_delete(world: World):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     asked, card = await asked_for(world)
     link = world.link_of(card)
     ticket = link.rpartition("/")[2]

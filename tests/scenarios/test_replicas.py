@@ -21,8 +21,9 @@ from bot.store.open_database import open_database
 from bot.store.transaction import ANNOUNCED, Connection, Database
 from tests.store.examples import a_call
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .replicas import Replica, Replicas
+from .world import World
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 TOKENS = {"path": "/open-apis/authen/v2/oauth/token"}

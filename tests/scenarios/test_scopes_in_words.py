@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 MESSAGES = "/open-apis/im/v1/messages"
 TASKS = "/open-apis/task/v2/tasks"

@@ -22,7 +22,8 @@ from bot.sandbox.lark.tenant import Person
 from bot.store import sealed
 from bot.store.keyring import Keyring
 
-from .conftest import World, outcome_page, text_of
+from .card_content import text_of
+from .world import World, outcome_page
 
 IN_CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
 

@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, ScopeSwitch
 
-from .conftest import PATIENCE, World, text_of
+from .card_content import text_of
+from .world import PATIENCE, World
 
 TYPING = "Typing"
 IN_TIME = 2.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 

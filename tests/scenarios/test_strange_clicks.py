@@ -11,14 +11,15 @@ import pytest
 
 from bot.core.cards import Action
 
-from .attacker import Attacker
-from .conftest import World, has_link, text_of, values_of
+from .card_content import has_link, text_of, values_of
+from .webhook_client import WebhookClient
+from .world import World
 
 
 @pytest.fixture
-async def attacker(world: World) -> Attacker:
+async def attacker(world: World) -> WebhookClient:
     await world.start()
-    return Attacker(world)
+    return WebhookClient(world)
 
 
 OF_ADMINISTRATORS = {Action.CHECK_AGAIN, Action.APPLY}
@@ -48,7 +49,7 @@ def toast_of(answer: str) -> str:
     return toast
 
 
-async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacker: Attacker):
+async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacker: WebhookClient):
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
     before = await standing_still(world, 1)
@@ -70,7 +71,9 @@ async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacke
     assert has_link(world.tenant.messages[(await world.card_for(world.sam)).message_id])
 
 
-async def test_ones_own_click_with_somebody_elses_request_changes_nothing(world: World, attacker: Attacker):
+async def test_ones_own_click_with_somebody_elses_request_changes_nothing(
+    world: World, attacker: WebhookClient
+):
     await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
     await world.fresh_card(world.wei, await world.say(world.wei, "/tasks"))
     before = await standing_still(world, 2)
@@ -85,7 +88,7 @@ async def test_ones_own_click_with_somebody_elses_request_changes_nothing(world:
     assert standing(world) == before
 
 
-async def test_only_administrators_check_again(world: World, attacker: Attacker):
+async def test_only_administrators_check_again(world: World, attacker: WebhookClient):
     for scope in ("task:task:read", "task:task:write"):
         await world.control("app-scopes", scope=scope, user=False)
     await world.answer_to(await world.say(world.sam, "/tasks"), "administrator")
@@ -100,7 +103,7 @@ async def test_only_administrators_check_again(world: World, attacker: Attacker)
     assert toast_of(answer) == "warning", "an administrator is told that they are not enabled yet"
 
 
-async def test_a_replayed_click_has_no_second_effect(world: World, attacker: Attacker):
+async def test_a_replayed_click_has_no_second_effect(world: World, attacker: WebhookClient):
     first = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, first)
     (request,) = world.rows("SELECT id FROM authorization_requests")
@@ -119,7 +122,7 @@ async def test_a_replayed_click_has_no_second_effect(world: World, attacker: Att
 
 @pytest.mark.parametrize("value", [None, "not_now", 7, [], {}, {"action": None}])
 async def test_a_value_that_is_not_ours_gets_words_and_decides_nothing(
-    world: World, attacker: Attacker, value: Any
+    world: World, attacker: WebhookClient, value: Any
 ):
     await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
     status, answer = await attacker.send(attacker.click(world.sam, value))
@@ -129,14 +132,14 @@ async def test_a_value_that_is_not_ours_gets_words_and_decides_nothing(
 
 
 @pytest.mark.parametrize("value", [{"action": {}}, {"action": "a" * 300}, {"action": "a\nb"}])
-async def test_a_malformed_value_is_refused(world: World, attacker: Attacker, value: Any):
+async def test_a_malformed_value_is_refused(world: World, attacker: WebhookClient, value: Any):
     status, _ = await attacker.send(attacker.click(world.sam, value))
     assert status == 400
     assert world.rows("SELECT 1 FROM events") == []
     assert "Traceback" not in (world.directory / "bot.log").read_text()
 
 
-async def test_a_click_on_another_apps_card_is_not_ours(world: World, attacker: Attacker):
+async def test_a_click_on_another_apps_card_is_not_ours(world: World, attacker: WebhookClient):
     await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
     (request,) = world.rows("SELECT id FROM authorization_requests")
     value = {"action": Action.NOT_NOW, "subject": request["id"]}

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.forking import bot
+from tests.bot_process import bot
 from tests.ports import free_port
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .replicas import Replicas
+from .world import World
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 TOKENS = {"path": "/open-apis/authen/v2/oauth/token"}

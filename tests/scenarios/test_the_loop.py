@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from tests.forking import strict_bot
+from tests.bot_process import strict_bot
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
+from .world import World
 
 
 async def test_a_refused_call_asks_for_exactly_the_missing_scope_and_is_answered_after_consent(world: World):

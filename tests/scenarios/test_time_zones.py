@@ -10,8 +10,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message, Person, ScopeSwitch
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_sign_in import Browser
+from .world import World
 
 NOON = datetime.now(UTC).replace(hour=12, minute=34, second=0, microsecond=0)
 """An hour and a minute that show in which zone it is written."""

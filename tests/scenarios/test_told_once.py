@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import pytest
 
 from bot.sandbox.lark.tenant import Message, Person
-from tests.forking import later_bot
+from tests.bot_process import later_bot
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
+from .world import World
 
 PATCH = {"path": "/open-apis/im/v1/messages/*", "method": "PATCH"}
 

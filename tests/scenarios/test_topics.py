@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, has_link, text_of, values_of
+from .card_content import has_link, text_of, values_of
+from .world import World
 
 
 async def in_topic(world: World, person: Person, text: str, of: str, chat: Chat | None = None) -> str:

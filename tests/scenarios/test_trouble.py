@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from .attacker import Attacker
-from .conftest import World, forged_click, has_link, text_of
+from .card_content import has_link, text_of
+from .webhook_client import WebhookClient
+from .world import World, forged_click
 
 
 def tasks_named(world: World, title: str) -> int:
@@ -190,7 +191,7 @@ async def test_a_recalled_question_waits_no_longer(world: World):
 
 async def test_a_question_that_its_recall_has_overtaken_is_not_carried_out(world: World):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     question = attacker.message("/help")
     recalled = {"message_id": question["event"]["message"]["message_id"], "recall_time": "1"}
     recall = {**attacker.message(event_type="im.message.recalled_v1"), "event": recalled}

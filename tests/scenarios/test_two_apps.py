@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.forking import Forker
+from tests.bot_process import Forker
 from tests.sql import Rows, query
 
-from .conftest import World, world_in
+from .world import World, world_in
 
 OTHER_APP = "cli_b0b0b0b0b0b0b0b0"
 

@@ -9,7 +9,8 @@ import pytest
 from bot.sandbox.lark.sample_work_data import PLAN, WELCOME, WIKI_NODE
 from bot.sandbox.lark.tenant import Chat, Person
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 LINK = f"https://corp.feishu.cn/docx/{WELCOME}"
 FAMILY = "👩\u200d👩\u200d👧 ❤️\u200d🔥 می\u200cخواهم"

@@ -8,7 +8,8 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterator
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 ODD = "\x1b[31m\x07\x9b2J\u202e\u2066\u200b\ufeff\u200d\U000e0068\u3164\u180b\u180f"
 """Colours, a bell, the reading direction, what has no width, and what looks like nothing at all."""

@@ -12,7 +12,8 @@ from bot.core.secrets import Secret
 from bot.store.keyring import Keyring
 from tests.store.test_migrations import to_revision
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 BEFORE_PROOFS = "0007"
 

@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
+from .world import World
 
 REFUSALS = [
     (400, 230101, "nobody has listed this one"),

@@ -10,8 +10,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Person
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
+from .world import World
 
 TASKS, AGENDA = "task:task:read", "calendar:calendar:readonly"
 WIDE = ["task:task:write", "docx:document:readonly", "wiki:wiki:readonly"]

@@ -7,7 +7,7 @@ import pytest
 from bot.core.commands import ApiRefused
 from bot.core.scopes import choose_scopes, is_met
 from bot.lark.commands.agenda import agenda
-from tests.driving import ODD, ask, links, refused, run, said, success
+from tests.command_runner import ODD, ask, links, refused, run, said, success
 
 CALENDAR_ID = "feishu.cn_x@group.calendar.feishu.cn"
 PRIMARY = success({"calendars": [{"calendar": {"calendar_id": CALENDAR_ID, "type": "primary"}}]})

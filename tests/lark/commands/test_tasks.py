@@ -6,7 +6,7 @@ import pytest
 
 from bot.core.commands import ApiRefused
 from bot.lark.commands.tasks import task, tasks
-from tests.driving import NOW, ODD, WEI, ask, links, refused, run, said, success
+from tests.command_runner import NOW, ODD, WEI, ask, links, refused, run, said, success
 
 
 def due(moment, whole=False):

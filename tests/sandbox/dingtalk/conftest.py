@@ -38,7 +38,7 @@ class Answer:
 
 
 @dataclass
-class World:
+class DingTalkClient:
     tenant: Tenant
     client: Any
     streams: list["Stream"] = field(default_factory=list)
@@ -190,13 +190,13 @@ async def until(condition: Any) -> None:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[DingTalkClient]:
     tenant = sample_tenant()
     tenant.app.redirect_urls = [REDIRECT]
     app = build_platform(tenant)
     add_page_api(app, DingTalkEmulator(tenant))
     async with TestClient(TestServer(app)) as client:
-        world = World(tenant, client)
+        world = DingTalkClient(tenant, client)
         yield world
         for stream in world.streams:
             await stream.socket.close()

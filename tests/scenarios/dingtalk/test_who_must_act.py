@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
-from tests.scenarios.conftest import text_of
+from tests.scenarios.card_content import text_of
 from tests.scenarios.dingtalk.conftest import DingTalkWorld
 
 

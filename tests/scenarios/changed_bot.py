@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.forking import Call
+from tests.bot_process import Call
 
 if TYPE_CHECKING:
     from bot.app import Refit

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from tests.forking import Call
+from tests.bot_process import Call
 
-from .refitted import run
+from .changed_bot import run
 
 LEASE = timedelta(seconds=2)
 """Instead of 20 seconds, so that what was interrupted is taken over soon."""

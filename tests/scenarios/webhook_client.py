@@ -11,12 +11,12 @@ from typing import Any
 from bot.sandbox.lark.tenant import Person
 from bot.sandbox.lark.webhook import encrypt, signature
 
-from .conftest import World
+from .world import World
 
 Headers = dict[str, str]
 
 
-class Attacker:
+class WebhookClient:
     """Knows the address of the webhook; and the keys as well, where a test wants to spoil just one thing."""
 
     def __init__(self, world: World) -> None:

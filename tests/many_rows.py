@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from bot.store import upgrade_sealing
 from bot.store.transaction import keyring_of
-from tests.history import past_allowed
+from tests.old_audit_rows import past_allowed
 
 KINDS = 20
 """Of each so many calls one is suspended, one queued for later, and the rest are settled."""

@@ -2,7 +2,7 @@
 
 Starting Python and importing the bot takes longer than most stories take, and there are hundreds of them. What is
 forked runs what `python -m bot` runs, in a process of its own that can be signalled, killed and waited for, and ends as
-Python does. The program itself is `python -m tests.forking SOCKET`.
+Python does. The program itself is `python -m tests.bot_process SOCKET`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Forker:
         self._directory = Path(tempfile.mkdtemp(prefix="bot-fork-", dir="/tmp"))
         self._address = str(self._directory / "socket")
         self._program = subprocess.Popen(
-            [sys.executable, "-m", "tests.forking", self._address],
+            [sys.executable, "-m", "tests.bot_process", self._address],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from .conftest import World
+from .world import World
 
 
 @dataclass
