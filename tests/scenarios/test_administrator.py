@@ -111,7 +111,7 @@ async def test_what_cannot_be_a_scope_reaches_no_administrator(world: World):
     await world.start()
     for nonsense in ("NONSENSE", "nonsense", "everything:", ":read", "task:Task:read"):
         await world.answer_to(await world.say(world.sam, f"/authorize {nonsense}"), "isn't a scope")
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     assert world.from_bot(world.direct(world.ada)) == []
 
 
@@ -135,7 +135,7 @@ async def test_the_administrators_hear_of_it_though_the_bot_died_before_it_told_
     await without(world, *TASKS)
     await world.trouble({"path": "/open-apis/im/v1/messages"}, "delay", seconds=30)
     await world.say(world.sam, "/tasks")
-    await world.until(lambda: world.rows("SELECT 1 FROM scope_waits"), "somebody who waits")
+    await world.until(lambda: world.count("scope_waits"), "somebody who waits")
     await world.kill()
     await world.lift()
     await world.start()
@@ -163,8 +163,8 @@ async def test_what_waits_for_the_administrator_is_cancelled_on_its_card(world: 
     await world.answer_to(asked, "cancelled")
     await world.until(lambda: "Not authorized" in text_of(card.content), "the card's last face")
     await world.control("app-scopes", scope="search:docs:read", user=True)
-    (call,) = world.rows("SELECT status, outcome FROM deferred_calls WHERE command = 'search'")
-    assert call == {"status": "cancelled", "outcome": "cancelled_by_user"}
+    call = world.only("deferred_calls", command="search")
+    assert (call["status"], call["outcome"]) == ("cancelled", "cancelled_by_user")
 
 
 async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_cancelled_or_expired(
@@ -182,9 +182,7 @@ async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_c
         m for m in world.tenant.messages.values() if m.reply_to == asked and "expired" in text_of(m.content)
     ]
     await world.click(world.sam, card, "retry_expired")
-    await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE command = 'search'")) == 3, "a third run"
-    )
+    await world.until(lambda: world.count("deferred_calls", command="search") == 3, "a third run")
 
 
 async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(world: World):
@@ -301,7 +299,7 @@ async def test_what_does_not_exist_reaches_no_administrator(world: World, scope:
         assert "doesn't list" in text_of(answer.content)
         assert "权限列表中没有" in text_of(answer.content)
         assert "task:task:read" not in text_of(answer.content)
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     assert world.from_bot(world.direct(world.ada)) == []
     await world.authorized(world.sam, "/authorize task:task:read")
 
@@ -337,7 +335,7 @@ async def test_a_scope_that_a_command_names_wrongly_reaches_no_administrator(wor
         answer = await world.answer_to(await world.say(world.sam, f"/{name}"), scope)
         assert "can't be run" in text_of(answer.content)
         assert "无法执行" in text_of(answer.content)
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     assert "does not list" in (world.directory / "bot.log").read_text()
     # Of alternatives the one that exists is asked for.
     asked = await world.say(world.sam, "/either")

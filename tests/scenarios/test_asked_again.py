@@ -119,9 +119,7 @@ async def revoked_by_an_operator(world: World) -> None:
 
 async def revoked_at_the_platform(world: World) -> None:
     await world.control("revoke", person=world.sam.open_id)
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM grants WHERE status = 'ended'"), "the end of the grant"
-    )
+    await world.until(lambda: world.count("grants", status="ended"), "the end of the grant")
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,7 @@ async def test_nobody_is_told_that_administrators_know_who_do_not(world: World, 
     assert not claims(answer)
     await world.control("app-scopes", scope="task:task:read", user=True)
     await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-    await world.until(
-        lambda: "succeeded" in str(world.rows("SELECT status FROM deferred_calls")), "the answer"
-    )
+    await world.until(lambda: "succeeded" in world.statuses("deferred_calls"), "the answer")
 
 
 async def test_when_one_of_several_has_the_card_people_are_told_so(world: World):

@@ -50,8 +50,7 @@ async def test_the_example_answers_after_its_consent_and_is_in_the_help(world: W
     assert status == 200, page
     answer = await world.answer_to(asked)
     assert "Your calendar is called" in text_of(answer.content)
-    (call,) = world.rows("SELECT status FROM deferred_calls WHERE command = 'calendar'")
-    assert call["status"] == "succeeded"
+    assert world.statuses("deferred_calls", command="calendar") == ["succeeded"]
 
 
 def broken(folder: Path, source: str, entry: str = "odd = bot_odd:odd") -> None:
@@ -238,8 +237,8 @@ async def test_a_call_of_a_command_that_goes_wrong_fails_at_once_and_holds_up_no
     answer = await world.answer_to(asked, "/odd")
     assert "private" not in text_of(answer.content)
     await world.answer_to(await world.say(world.sam, "/help"))
-    (call,) = world.rows("SELECT status, outcome, claim FROM deferred_calls WHERE command = 'odd'")
-    assert call == {"status": "failed", "outcome": "crashed", "claim": 1}
+    call = world.only("deferred_calls", command="odd")
+    assert (call["status"], call["outcome"], call["claim"]) == ("failed", "crashed", 1)
     log = (world.directory / "bot.log").read_text()
     assert words in log
     assert "odd" in log
@@ -260,9 +259,7 @@ async def test_what_is_computed_beside_the_steps_is_bounded_too(world: World, tm
     if option.startswith("needs"):
         await world.answer_to(asked, "/odd")
     else:
-        await world.until(
-            lambda: world.rows("SELECT 1 FROM deferred_calls WHERE command = 'odd'"), "the call"
-        )
+        await world.until(lambda: world.count("deferred_calls", command="odd"), "the call")
     log = (world.directory / "bot.log").read_text()
     assert "without a step" in log or "keep of a command failed" in log
 
@@ -336,8 +333,7 @@ change, look = odd("change"), odd("look", read=True)
         before = len(world.requests("/calendars/primary", "POST"))
         await world.trouble({"path": "/open-apis/calendar/v4/calendars/primary"}, "drop_after", times=1)
         await world.answer_to(await world.say(world.sam, command))
-        (call,) = world.rows("SELECT status FROM deferred_calls WHERE command = ?", command[1:])
-        assert call["status"] == end
+        assert world.statuses("deferred_calls", command=command[1:]) == [end]
         assert len(world.requests("/calendars/primary", "POST")) - before == sent
 
 

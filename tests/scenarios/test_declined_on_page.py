@@ -52,16 +52,12 @@ def changes(world: World, card: Message) -> int:
 
 
 def audited(world: World, action: str) -> list[dict[str, Any]]:
-    rows = world.rows("SELECT user_key, detail FROM audit_log WHERE action = ?", action)
-    return [row | {"detail": json.loads(row["detail"])} for row in rows]
+    rows = world.find("audit_log", action=action)
+    return [{"user_key": row["user_key"], "detail": json.loads(row["detail"])} for row in rows]
 
 
 def states(world: World) -> tuple[list[str], list[str]]:
-    calls, requests = (
-        world.rows(f"SELECT status FROM {table} ORDER BY id")
-        for table in ("deferred_calls", "authorization_requests")
-    )
-    return [row["status"] for row in calls], [row["status"] for row in requests]
+    return world.statuses("deferred_calls"), world.statuses("authorization_requests")
 
 
 @pytest.mark.parametrize("door", ["browser", "client"])

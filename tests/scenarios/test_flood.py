@@ -101,9 +101,7 @@ async def test_packed_bodies_from_eight_connections_hold_up_neither_health_nor_e
         done.set()
     assert statuses == {415}
     print(f"healthz: median {statistics.median(looks) * 1000:.1f} ms of {len(looks)}")
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE status = 'declined'"), "the click"
-    )
+    await world.until(lambda: world.count("authorization_requests", status="declined"), "the click")
     for sent in kinds:
         spent, _ = await flooded(world, sent, 2 * CONNECTIONS)
         # To inflate one of these takes half a second and more.

@@ -24,7 +24,7 @@ async def test_the_whole_loop_and_a_refresh(world: World, generation: str):
     await world.authorized(world.sam, "/agenda")
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     await world.answer_to(await world.say(world.sam, "/tasks"))
-    (grant,) = world.rows("SELECT oauth, scopes, refreshed_at, refresh_expires_at FROM grants")
+    grant = world.only("grants")
     assert grant["oauth"] == generation
     assert grant["refreshed_at"]
     assert grant["refresh_expires_at"]
@@ -95,10 +95,7 @@ async def test_a_refresh_token_that_is_over_ends_the_grant_and_the_person_is_ask
     match = {"path": ENDPOINTS[generation][1], "grant_type": "refresh_token"}
     await world.control("faults", match=match, kind="status", status=status, body=body)
     await world.authorized(world.sam)
-    reasons = [
-        json.loads(row["detail"])["reason"]
-        for row in world.rows("SELECT detail FROM audit_log WHERE action = 'grant_ended'")
-    ]
+    reasons = [json.loads(row["detail"])["reason"] for row in world.find("audit_log", action="grant_ended")]
     assert reasons == [f"refresh_refused_{code}"]
 
 
@@ -114,7 +111,7 @@ async def test_an_app_that_is_misconfigured_costs_nobody_their_grant(world: Worl
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, patience=40)
     await world.lift()
-    (grant,) = world.rows("SELECT status, refresh_token FROM grants")
+    grant = world.only("grants")
     assert grant["status"] == "active"
     assert grant["refresh_token"]
 
@@ -138,7 +135,7 @@ async def test_what_a_security_policy_wants_is_told(world: World):
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, "security policy doesn't allow it right now")
     await world.answer_to(asked, "Verify yourself in the client first.")
-    (grant,) = world.rows("SELECT status, refresh_token FROM grants")
+    grant = world.only("grants")
     assert grant["status"] == "active"
     assert grant["refresh_token"]
 
@@ -161,7 +158,7 @@ async def test_after_a_change_of_generation_a_grant_is_used_while_it_can_be(
         await world.answer_to(await world.say(world.sam, "/tasks"))
     else:
         await world.authorized(world.sam)
-        (ended,) = world.rows("SELECT detail FROM audit_log WHERE action = 'grant_ended'")
+        ended = world.only("audit_log", action="grant_ended")
         assert json.loads(ended["detail"])["reason"] == "refresh_refused_20026"
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     answer = await world.answer_to(await world.say(world.sam, "/tasks"))

@@ -32,7 +32,7 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     await world.start()
     await world.trouble({"path": "/open-apis/im/v1/messages"}, "drop_before")
     asked = {person.open_id: await world.say(person, "/help") for person in (world.sam, world.wei)}
-    await world.until(lambda: len(world.rows("SELECT * FROM outgoing_messages")) == 2, "both answers")
+    await world.until(lambda: world.count("outgoing_messages") == 2, "both answers")
     await world.kill()
     lose(world, "outgoing_messages", "content", of=world.sam)
     await world.lift()
@@ -77,10 +77,8 @@ async def test_a_lost_refresh_token_is_forgotten_and_others_are_renewed(world: W
         )
     await world.start()
     await world.until(lambda: world.requests("/token"), "a renewal")
-    await world.until(
-        lambda: world.rows("SELECT * FROM grants WHERE refresh_token IS NULL"), "the end of the lost one"
-    )
-    await world.until(lambda: world.rows("SELECT * FROM grants WHERE generation = 2"), "the other one")
+    await world.until(lambda: world.count("grants", refresh_token=None), "the end of the lost one")
+    await world.until(lambda: world.count("grants", generation=2), "the other one")
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
 
@@ -92,7 +90,7 @@ async def test_revoking_ends_what_cannot_be_opened(world: World):
     lose(world, "grants", "access_token", "refresh_token", of=world.sam)
     await world.start()
     await world.answer_to(await world.say(world.sam, "/revoke"))
-    assert world.rows("SELECT status FROM grants") == [{"status": "ended"}]
+    assert world.statuses("grants") == ["ended"]
 
 
 async def test_a_lost_revocation_is_given_up_and_the_next_one_made(world: World):
@@ -106,9 +104,7 @@ async def test_a_lost_revocation_is_given_up_and_the_next_one_made(world: World)
     lose(world, "revocations", "token", of=world.sam)
     await world.lift()
     await world.start()
-    await world.until(
-        lambda: not world.rows("SELECT * FROM revocations WHERE status = 'queued'"), "the end", patience=40
-    )
+    await world.until(lambda: not world.count("revocations", status="queued"), "the end", patience=40)
     ended = world.rows(
         "SELECT status, reason FROM revocations ORDER BY user_key LIKE ?", f"%{world.sam.open_id}"
     )
@@ -148,7 +144,7 @@ async def test_a_link_whose_sealed_copy_is_lost_leads_nowhere_until_the_next_com
     lose(world, "authorization_requests", "ticket", of=world.sam)
     await world.start()
     assert (await world.get(world.link_of(card)))[0] == 404
-    assert world.rows("SELECT * FROM authorization_attempts") == []
+    assert world.count("authorization_attempts") == 0
     again = await world.say(world.sam, "/tasks")
     await world.consent(world.sam, await world.fresh_card(world.sam, again))
     await world.answer_to(asked)

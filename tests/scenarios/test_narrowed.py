@@ -116,7 +116,7 @@ async def test_a_refresh_that_narrows_costs_one_consent_for_everything(world: Wo
 
 def let_have_granted(world: World, scopes: Iterable[str]) -> None:
     """All this was ever granted, as the bot would have it written."""
-    (grant,) = world.rows("SELECT user_key, scopes FROM grants")
+    grant = world.only("grants")
     ever = frozenset(scopes)
     values = {
         "user_key": grant["user_key"],
@@ -129,7 +129,7 @@ def let_have_granted(world: World, scopes: Iterable[str]) -> None:
 
 def remember(world: World, *scopes: str, asked_by: str) -> None:
     """These were granted once, and are not held any more."""
-    (grant,) = world.rows("SELECT scopes_ever FROM grants")
+    grant = world.only("grants")
     let_have_granted(world, {*json.loads(grant["scopes_ever"]), *scopes})
     for scope in scopes:
         world.change(

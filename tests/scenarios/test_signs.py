@@ -45,7 +45,7 @@ async def until_seen(world: World, message: str, seen: Callable[[], Any]) -> Non
 
 async def unmarked(world: World, *messages: str) -> None:
     await world.until(lambda: not any(marked(world, each) for each in messages), "the marks to go")
-    await world.until(lambda: not world.rows("SELECT 1 FROM message_reactions"), "their rows to go")
+    await world.until(lambda: not world.count("message_reactions"), "their rows to go")
 
 
 def without_reactions(world: World) -> None:
@@ -198,7 +198,7 @@ async def test_a_reaction_that_is_refused_is_no_error_and_a_word_takes_its_place
     await until_seen(world, asked, lambda: signs(world, asked))
     await world.lift(slow)
     await world.answer_to(asked, "open tasks")
-    assert not world.rows("SELECT 1 FROM message_reactions")
+    assert not world.count("message_reactions")
     assert "ERROR" not in world.log_tail()
 
 
@@ -264,7 +264,7 @@ async def test_identical_reads_that_waited_for_one_consent_are_drawn_once(world:
     asked = [await world.say(world.sam, said) for _ in range(4)]
     card = await world.fresh_card(world.sam, asked[0])
     await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 4,
+        lambda: world.count("deferred_calls", status="suspended") == 4,
         "four waiting",
     )
     await world.consent(world.sam, card)
@@ -287,9 +287,7 @@ async def test_reads_that_differ_in_what_they_ask_or_find_are_drawn_whole(world:
     for each in said:
         asked.append(await world.say(world.sam, each))
     card = await world.fresh_card(world.sam, asked[0])
-    await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 5, "all waiting"
-    )
+    await world.until(lambda: world.count("deferred_calls", status="suspended") == 5, "all waiting")
     await world.consent(world.sam, card)
     for each in asked:
         assert "Same as" not in text_of((await world.answer_to(each)).content)
@@ -302,7 +300,7 @@ async def test_an_answer_is_not_called_the_same_as_one_that_never_came(world: Wo
     asked = [await world.say(world.sam, said) for _ in range(3)]
     card = await world.fresh_card(world.sam, asked[0])
     await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 3,
+        lambda: world.count("deferred_calls", status="suspended") == 3,
         "three waiting",
     )
     first = {"path": f"/open-apis/im/v1/messages/{asked[0]}/reply"}

@@ -203,8 +203,8 @@ def odd(ask):
     answer = await world.answer_to(asked)
     assert "/odd" in text_of(answer.content)
     await world.answer_to(help_asked)
-    (call,) = world.rows("SELECT status, outcome, claim FROM deferred_calls WHERE command = 'odd'")
-    assert call == {"status": "failed", "outcome": "no_progress", "claim": 6}
+    call = world.only("deferred_calls", command="odd")
+    assert (call["status"], call["outcome"], call["claim"]) == ("failed", "no_progress", 6)
     assert "call given up" in (world.directory / "bot.log").read_text()
     await world.answer_to(await world.say(world.sam, "/help"))
     assert world.process.returncode is None
@@ -222,7 +222,7 @@ async def test_help_is_answered_beside_a_slow_call_and_beside_what_waits_behind_
     began = time.monotonic()
     await world.answer_to(await world.say(world.sam, "/help"))
     assert time.monotonic() - began < CONTINUES_WITHIN
-    assert world.rows("SELECT count(*) AS n FROM deferred_calls WHERE status = 'running'") == [{"n": 1}]
+    assert world.count("deferred_calls", status="running") == 1
     await world.lift()
     for message in asked:
         await world.answer_to(message, patience=30)
@@ -242,10 +242,9 @@ async def test_cancel_and_revoke_stop_a_slow_read_and_what_waits_behind_it(world
     for message in asked:
         assert len(await world.answers_to(message, 1)) == 1
     await world.lift()
-    rows = world.rows("SELECT status, outcome FROM deferred_calls WHERE command = 'tasks' ORDER BY id")
-    assert [row["status"] for row in rows] == ["succeeded", "cancelled", "cancelled"]
+    assert world.statuses("deferred_calls", command="tasks") == ["succeeded", "cancelled", "cancelled"]
     # Nothing asks for what the revoked call would have needed.
-    assert world.rows("SELECT count(*) AS n FROM authorization_requests WHERE status = 'open'") == [{"n": 0}]
+    assert world.count("authorization_requests", status="open") == 0
 
 
 async def test_cancel_leaves_a_write_alone_that_may_have_left(world: World):
@@ -257,8 +256,7 @@ async def test_cancel_leaves_a_write_alone_that_may_have_left(world: World):
     await world.answer_to(await world.say(world.sam, "/cancel"))
     await world.answer_to(asked, "second")
     assert [task["summary"] for task in world.tenant.work.tasks if task["summary"] == "second"] == ["second"]
-    (call,) = world.rows("SELECT status FROM deferred_calls WHERE arguments = 'second'")
-    assert call["status"] == "succeeded"
+    assert world.statuses("deferred_calls", arguments="second") == ["succeeded"]
 
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------

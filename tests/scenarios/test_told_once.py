@@ -58,7 +58,7 @@ async def test_what_expires_in_the_direct_chat_is_told_by_its_card_alone(world: 
     await world.consent(world.sam, again)
     for each in asked:
         await world.answer_to(each)
-    statuses = [row["status"] for row in world.rows("SELECT status FROM deferred_calls ORDER BY id")]
+    statuses = world.statuses("deferred_calls")
     assert statuses == ["expired"] * len(said) + ["succeeded"] * len(said)
 
 

@@ -125,9 +125,7 @@ async def test_a_topic_whose_first_message_is_gone_is_not_replaced_by_another(
     await world.control(gone, message_id=first)
     asked = await in_topic(world, world.sam, command, first, group)
     await world.until(lambda: world.from_bot(world.direct(world.sam), asked), "the answer to Sam alone")
-    await world.until(
-        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE settled_at IS NULL"), "all to be sent"
-    )
+    await world.until(lambda: not world.count("outgoing_messages", settled_at=None), "all to be sent")
     assert world.from_bot(group, asked) == []
     assert topics(world) == before
 

@@ -106,7 +106,7 @@ async def test_on_a_file_one_app_after_the_other_goes_on_with_what_is_its_own(wo
     await world.answer_to(waiting)
 
     def revoked() -> bool:
-        return all(row["status"] == "done" for row in world.rows("SELECT status FROM revocations"))
+        return all(status == "done" for status in world.statuses("revocations"))
 
     await world.until(revoked, "the revocation", 30)
 

@@ -36,7 +36,7 @@ async def widened(world: World, person: Person, scopes: list[str]) -> None:
 
 def held(world: World) -> set[str]:
     """What the bot has noted that it holds, without what the platform adds by itself."""
-    (grant,) = world.rows("SELECT scopes FROM grants")
+    grant = world.only("grants")
     return set(json.loads(grant["scopes"])) - ADDED
 
 
@@ -68,7 +68,7 @@ async def test_what_a_strangers_link_brought_is_not_taken_by_the_next_exchange_o
     assert held(world) == {TASKS, AGENDA, OFFLINE}
     if generation != "v1":
         assert newest_token(world) == {TASKS, AGENDA, OFFLINE}
-    (ever,) = world.rows("SELECT scopes_ever FROM grants")
+    ever = world.only("grants")
     assert set(json.loads(ever["scopes_ever"])) - ADDED == {TASKS, AGENDA, OFFLINE}
     said = [text_of(each.content) for each in world.from_bot(world.direct(world.sam), asked)]
     assert not any("no longer" in each for each in said), said
@@ -101,7 +101,7 @@ async def test_what_came_along_before_is_let_go_of_without_a_word(world: World):
     )
     await renewed(world)
     assert held(world) == newest_token(world) == {TASKS, OFFLINE}
-    (ever,) = world.rows("SELECT scopes_ever FROM grants")
+    ever = world.only("grants")
     assert AGENDA not in json.loads(ever["scopes_ever"])
     # The next one who needs it is asked, as for the first time.
     await world.authorized(world.sam, "/agenda")
@@ -218,8 +218,8 @@ async def test_a_refresh_that_names_a_scope_too_many_loses_nothing_else(world: W
     await renewed(world)
     assert held(world) == newest_token(world) == {TASKS, OFFLINE}
     await renewed(world)
-    assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
-    assert world.rows("SELECT * FROM audit_log WHERE action = 'grant_ended'") == []
+    assert world.statuses("grants") == ["active"]
+    assert world.count("audit_log", action="grant_ended") == 0
 
 
 async def test_where_that_spends_the_refresh_token_the_access_token_is_used_while_it_lives(world: World):
@@ -236,7 +236,7 @@ async def test_where_that_spends_the_refresh_token_the_access_token_is_used_whil
         20073,
     }
     await world.answer_to(await world.say(world.sam, "/tasks"))
-    assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert world.statuses("grants") == ["active"]
 
 
 async def test_a_token_that_cannot_be_narrowed_is_used_for_what_was_asked(world: World):

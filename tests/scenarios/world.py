@@ -405,6 +405,39 @@ class World:
         finally:
             connection.close()
 
+    def find(self, table: str, **values: Any) -> list[dict[str, Any]]:
+        """Return the rows of a table that have these values, oldest first.
+
+        None stands for NULL. A tuple stands for any of its members.
+        """
+        conditions = ["1"]
+        parameters: list[Any] = []
+        for column, value in values.items():
+            members = value if isinstance(value, tuple) else (value,)
+            places = ", ".join("?" for _ in members)
+            conditions.append(f"{column} IS NULL" if value is None else f"{column} IN ({places})")
+            parameters += members if value is not None else ()
+        return self.rows(
+            f"SELECT * FROM {table} WHERE {' AND '.join(conditions)} ORDER BY rowid", *parameters
+        )
+
+    def only(self, table: str, **values: Any) -> dict[str, Any]:
+        """Return the one row of a table that has these values."""
+        (row,) = self.find(table, **values)
+        return row
+
+    def count(self, table: str, **values: Any) -> int:
+        """Return how many rows of a table have these values."""
+        return len(self.find(table, **values))
+
+    def statuses(self, table: str, **values: Any) -> list[str]:
+        """Return the statuses of the rows that have these values, oldest first."""
+        return [row["status"] for row in self.find(table, **values)]
+
+    def status_of(self, message_id: str) -> str:
+        """Return the status of the call that a message made."""
+        return str(self.only("deferred_calls", message_id=message_id)["status"])
+
     def change(self, statement: str) -> None:
         """Makes time pass for rows of the bot's, which the sandbox's clock does not reach."""
         with contextlib.closing(sqlite3.connect(self.database, timeout=10)) as connection, connection:
