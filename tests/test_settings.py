@@ -158,7 +158,7 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_HOST", "udp://[fd00::1]:53", "enableServiceLinks"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_mend_it(
+def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_fix_it(
     name: str, written: str, says: str
 ) -> None:
     (line,) = problems_of({**ENOUGH, name: written})

@@ -1,18 +1,17 @@
-"""The emulated platform on a real port, and what a bot would do with it, in few words."""
+"""A client of the emulated Lark: what a bot, a user and a browser do, in one call each."""
 
 import asyncio
 import base64
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
+from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from bot.sandbox.lark.emulator import LarkEmulator
 from bot.sandbox.lark.sample_tenant import ADA, sample_tenant
@@ -150,18 +149,17 @@ class LarkClient:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[LarkClient]:
+async def world(aiohttp_client: AiohttpClient) -> LarkClient:
     tenant = sample_tenant()
     tenant.app.redirect_urls = [REDIRECT]
     app = build_platform(tenant)
     add_page_api(app, LarkEmulator(tenant))
-    async with TestClient(TestServer(app)) as client:
-        yield LarkClient(tenant, client)
+    return LarkClient(tenant, await aiohttp_client(app))
 
 
 @dataclass
 class Receiver:
-    """A bot's webhook that keeps what it gets and answers what it is told to."""
+    """A bot's webhook that records requests and gives configured answers."""
 
     url: str = ""
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -185,14 +183,14 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver(world: LarkClient) -> AsyncIterator[Receiver]:
+async def receiver(world: LarkClient, aiohttp_server: AiohttpServer) -> Receiver:
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/lark/events", receiver.handle)
-    async with TestServer(app) as server:
-        receiver.url = str(server.make_url("/lark/events"))
-        world.tenant.app.events_url = receiver.url
-        yield receiver
+    server = await aiohttp_server(app)
+    receiver.url = str(server.make_url("/lark/events"))
+    world.tenant.app.events_url = receiver.url
+    return receiver
 
 
 def s256(verifier: str) -> str:

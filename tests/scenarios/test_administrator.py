@@ -72,7 +72,7 @@ async def test_one_card_names_everybody_who_waits_and_says_when_it_is_done(world
     assert len(world.from_bot(world.direct(world.ada))) == 1
 
 
-async def test_the_card_names_nobody_who_waits_no_longer(world: World):
+async def test_the_card_does_not_name_people_who_no_longer_wait(world: World):
     await world.start(BOT_DEFERRED_TTL="15")
     await without(world, *TASKS)
     first = await world.say(world.sam, "/tasks")
@@ -90,7 +90,7 @@ async def test_the_card_names_nobody_who_waits_no_longer(world: World):
     assert len(world.from_bot(world.direct(world.ada))) == 1
 
 
-async def test_who_waits_when_the_card_can_no_longer_be_changed_is_told_of_by_another(world: World):
+async def test_a_card_that_can_no_longer_be_updated_is_followed_by_another_for_new_waiters(world: World):
     await world.start()
     await without(world, *TASKS)
     await world.say(world.sam, "/tasks")

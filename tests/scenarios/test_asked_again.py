@@ -78,7 +78,7 @@ async def test_a_card_shows_offline_access_once_while_it_is_new(world: World, co
     assert shown(card) == 0
 
 
-async def test_so_it_does_by_device_flow(world: World):
+async def test_a_card_shows_offline_access_once_by_device_flow(world: World):
     room = Room(world)
     await room.start()
     _, card = await room.asked(world.sam, "/tasks")
@@ -150,7 +150,7 @@ async def test_a_card_says_why_it_asks_again(
     assert "asking again" not in text_of(new.content)
 
 
-async def test_so_it_does_when_the_platform_has_narrowed_the_token(world: World):
+async def test_a_card_says_why_it_asks_again_when_the_platform_has_narrowed_the_token(world: World):
     await world.start()
     await narrowing(world)
     await world.authorized(world.sam, "/tasks")

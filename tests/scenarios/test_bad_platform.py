@@ -53,7 +53,7 @@ def tasks_created(world: World) -> Counter[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [SHORT, pytest.param(LONG, marks=pytest.mark.long)])
-async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, seconds: int):
+async def test_no_request_is_lost_while_the_platform_is_down(world: World, seconds: int):
     world.tenant.behaviour.rate_limits = False
     await world.start()
     await world.authorized(world.sam, "/tasks")
@@ -214,7 +214,7 @@ async def test_while_the_access_token_lives_nobody_notices_that_the_token_endpoi
 
 
 @pytest.mark.parametrize(("hours", "door"), [(-1, "webhook"), (-1, "websocket"), (1, "websocket")])
-async def test_clocks_that_are_an_hour_apart_cost_nobody_anything(world: World, hours: int, door: str):
+async def test_clocks_that_are_an_hour_apart_do_no_harm(world: World, hours: int, door: str):
     """Lifetimes are counted on either clock from the moment of the answer."""
     set_apart(world, hours)
     world.tenant.app.events_by = door

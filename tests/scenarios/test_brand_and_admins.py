@@ -93,7 +93,7 @@ async def test_when_that_cannot_be_told_doctor_does_not_guess(world: World, trou
 
 
 @pytest.mark.parametrize("admins", ["ou_00000000000000000000000000000000", "nobody", "owner unreadable"])
-async def test_nobody_is_told_that_administrators_know_who_do_not(world: World, admins: str):
+async def test_people_are_not_told_that_administrators_know_when_they_do_not(world: World, admins: str):
     """The message cannot arrive, or there is nobody to send it to."""
     if admins == "owner unreadable":
         world.settings["BOT_ADMINS"] = ""

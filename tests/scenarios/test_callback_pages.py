@@ -70,7 +70,7 @@ async def test_no_callback_leaves_its_code_in_the_address(world: World, path: st
 
 
 @pytest.mark.parametrize("path", NEARLY)
-async def test_nor_does_any_other_page_that_a_code_may_come_to(world: World, path: str):
+async def test_no_other_page_leaves_a_code_in_the_address(world: World, path: str):
     await world.start()
     for query in (each for each in QUERIES if "code" in each or "state" in each):
         assert await left(world, "GET", path + query) == "/authorization/malformed"

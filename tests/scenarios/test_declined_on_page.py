@@ -61,7 +61,7 @@ def states(world: World) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("door", ["browser", "client"])
-async def test_whoever_has_the_link_declines_nothing_in_its_owners_name(world: World, door: str):
+async def test_a_refusal_by_anyone_with_the_link_declines_nothing_for_its_owner(world: World, door: str):
     await world.start()
     message, card = await asked(world, world.sam, "/doc welcome")
     await world.say(world.sam, "/tasks")

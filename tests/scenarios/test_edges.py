@@ -363,7 +363,7 @@ async def test_the_next_alternative_is_asked_for_on_the_same_card(world: World):
     await world.answer_to(asked)
 
 
-async def test_a_platform_that_refuses_for_ever_is_explained_after_three_consents(world: World):
+async def test_a_platform_that_keeps_refusing_is_explained_after_three_consents(world: World):
     await world.start()
     asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks")
     body = {
@@ -458,7 +458,7 @@ async def test_a_port_that_is_taken_is_said_in_a_line(world: World):
 
 
 @pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1"])
-async def test_a_host_that_is_not_here_is_named_as_the_setting_to_mend(world: World, host: str):
+async def test_a_host_of_another_machine_is_named_as_the_setting_to_fix(world: World, host: str):
     world.settings["BOT_HOST"] = host
     code, _, err = await world.cli("run")
     assert code == 2
@@ -487,7 +487,7 @@ async def test_a_mention_right_after_the_start_is_not_sent_away(world: World):
     await world.answer_to(await world.say(world.sam, "/help", world.group), patience=3)
 
 
-async def test_what_one_person_is_sent_too_much_of_comes_in_turn_and_costs_nobody_else_a_request(
+async def test_too_many_messages_for_one_person_are_sent_in_turn_and_use_up_no_other_persons_requests(
     world: World,
 ):
     """The platform takes five messages a second to a chat, and counts those it refuses against the whole app."""

@@ -475,7 +475,7 @@ async def test_every_answer_carries_the_headers_and_gives_no_file_away(world: Wo
         assert not any(word in body for word in ("import ", "root:", "Traceback", "SQLite"))
 
 
-async def test_what_is_not_http_is_refused_before_it_is_a_request(world: World):
+async def test_bytes_that_are_no_http_are_refused_before_they_are_a_request(world: World):
     await world.start()
     for nonsense in (
         b"GE T / HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -125,7 +125,7 @@ async def test_a_replay_has_no_second_effect_whatever_it_comes_in(world: World, 
     assert world.count("deferred_calls") == 1
 
 
-async def test_of_duplicate_keys_nothing_is_read(world: World, attacker: WebhookClient):
+async def test_nothing_of_an_event_with_duplicate_keys_is_read(world: World, attacker: WebhookClient):
     """Whichever value another reader would take: an object that names a member twice is not read at all."""
     good = json.dumps(attacker.message())
     header = json.dumps(attacker.message(token="guessed")["header"])
@@ -207,7 +207,7 @@ def memory_of(pid: int) -> int:
         return int(file.read().split()[1]) * 4096
 
 
-async def test_bodies_that_trickle_in_are_cut_off_and_hold_up_nobody(world: World, attacker: WebhookClient):
+async def test_bodies_that_trickle_in_are_cut_off_and_delay_nobody(world: World, attacker: WebhookClient):
     connections = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(100)]
     for path in ("/lark/events", "/oauth/lark/client/results"):
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -692,7 +692,7 @@ SPOILED: dict[str, Row] = {
 
 
 @pytest.mark.parametrize("values", SPOILED.values(), ids=SPOILED)
-async def test_a_call_that_cannot_be_read_holds_up_nobody(world: World, writer: Writer, values: Row):
+async def test_a_call_that_cannot_be_read_delays_nobody(world: World, writer: Writer, values: Row):
     await world.start()
     await world.authorized(world.sam)
     waiting = await world.say(world.wei, "/tasks")
@@ -714,7 +714,7 @@ async def test_a_call_that_cannot_be_read_holds_up_nobody(world: World, writer: 
     assert "claim failed" not in (world.directory / "bot.log").read_text()
 
 
-async def test_other_rows_that_cannot_be_read_hold_up_nobody(world: World, writer: Writer):
+async def test_other_rows_that_cannot_be_read_delay_nobody(world: World, writer: Writer):
     await world.start()
     await world.authorized(world.sam)
     await world.fresh_card(world.wei, await world.say(world.wei, "/tasks"))

@@ -100,7 +100,7 @@ async def test_a_refresh_token_that_is_over_ends_the_grant_and_the_person_is_ask
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-async def test_an_app_that_is_misconfigured_costs_nobody_their_grant(world: World, generation: str):
+async def test_a_misconfigured_app_ends_no_grant(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
     await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
@@ -117,7 +117,7 @@ async def test_an_app_that_is_misconfigured_costs_nobody_their_grant(world: Worl
 
 
 @pytest.mark.parametrize("generation", ["v2", "v3"])
-async def test_an_app_that_may_not_refresh_asks_again_and_keeps_nobody_waiting(world: World, generation: str):
+async def test_an_app_that_may_not_refresh_asks_again_without_delay(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
     await world.authorized(world.sam)
     await world.control("app", may_refresh=False)

@@ -49,7 +49,7 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
 
 
 @pytest.mark.parametrize("columns", [["access_token"], ["access_token", "refresh_token"]])
-async def test_who_has_lost_their_tokens_is_asked_again(world: World, columns: list[str]):
+async def test_a_person_whose_tokens_are_lost_is_asked_again(world: World, columns: list[str]):
     await world.start()
     await world.authorized(world.sam)
     await world.stop()

@@ -78,7 +78,7 @@ async def test_after_one_more_consent_all_commands_work(world: World, commands: 
 
 
 @pytest.mark.parametrize("generation", ["v1", "v3"])
-async def test_so_they_do_in_every_generation(world: World, generation: str):
+async def test_after_one_more_consent_all_commands_work_in_every_generation(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
     await narrowing(world)
     await world.authorized(world.sam, "/tasks")
@@ -87,7 +87,7 @@ async def test_so_they_do_in_every_generation(world: World, generation: str):
     await answered_at_once(world, "/agenda", "/tasks")
 
 
-async def test_so_they_do_by_device_flow(world: World):
+async def test_after_one_more_consent_all_commands_work_by_device_flow(world: World):
     room = Room(world)
     await room.start()
     await narrowing(world)
@@ -148,7 +148,7 @@ async def test_what_the_app_has_not_enabled_is_not_asked_for_again(world: World)
     assert await once_more(world, "/tasks") == {TASKS, AGENDA, DOC, OFFLINE}
 
 
-async def test_nor_is_what_the_app_loses_before_the_link_is_opened(world: World):
+async def test_a_scope_that_the_app_loses_before_the_link_is_opened_is_not_asked_for(world: World):
     await world.start()
     await narrowing(world)
     await world.authorized(world.sam, "/tasks")

@@ -263,7 +263,7 @@ async def test_a_page_that_embeds_or_fetches_a_link_uses_nothing_up(world: World
         "another site's link",
     ],
 )
-async def test_whoever_follows_a_link_gets_through(world: World, headers: dict[str, str]):
+async def test_everyone_who_follows_a_link_gets_through(world: World, headers: dict[str, str]):
     await world.start()
     _, card = await asked_for(world)
     status, target, _ = await world.get(world.link_of(card), **headers)

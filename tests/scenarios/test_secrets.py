@@ -486,7 +486,7 @@ async def by_device(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize(("generation", "road"), [("v1", by_link), ("v3", by_link), ("v3", by_device)])
-async def test_nor_by_the_newer_doors(
+async def test_no_secret_can_be_read_after_using_every_other_way_in(
     watch: Watch, generation: str, road: Callable[[Watch], Awaitable[None]]
 ):
     """The long connection, sign-in and My permissions, the device flow, and the other generations' endpoints."""

@@ -177,7 +177,7 @@ async def test_the_client_says_who_it_is_without_a_login(
     assert world.count("grants") == 0
 
 
-async def test_who_refuses_is_not_signed_in(running: World, browser: Callable[..., Browser]):
+async def test_a_person_who_refuses_is_not_signed_in(running: World, browser: Callable[..., Browser]):
     sam = browser()
     status, _, page = await sam.get(await sam.way_back(running.sam, "refuse"))
     assert status == 200
@@ -227,9 +227,7 @@ async def test_a_session_id_that_was_planted_is_worth_nothing(
     assert "Sam Rivera" not in await attacker.permissions()
 
 
-async def test_signing_in_anew_ends_the_session_that_was_there(
-    running: World, browser: Callable[..., Browser]
-):
+async def test_signing_in_again_ends_the_previous_session(running: World, browser: Callable[..., Browser]):
     sam, thief = browser(), browser()
     await sam.sign_in(running.sam)
     thief.take_cookies(sam.cookies())
@@ -251,7 +249,9 @@ async def test_nobody_is_signed_in_by_a_link_that_somebody_else_began(
     assert "bot_session" not in victim.cookies()
 
 
-async def test_nor_when_the_victim_is_on_the_way_in_too(running: World, browser: Callable[..., Browser]):
+async def test_nobody_is_signed_in_by_anothers_link_during_their_own_sign_in_either(
+    running: World, browser: Callable[..., Browser]
+):
     attacker, victim = browser(), browser()
     link = await attacker.way_back(running.ada)
     own = await victim.way_back(running.sam)
@@ -271,7 +271,7 @@ async def test_what_came_back_counts_once(running: World, browser: Callable[...,
     assert len(sessions(running)) == 1
 
 
-async def test_a_sign_in_that_took_too_long_is_begun_anew(world: World, browser: Callable[..., Browser]):
+async def test_a_sign_in_that_took_too_long_starts_again(world: World, browser: Callable[..., Browser]):
     await world.start(BOT_AUTHORIZATION_TTL="1")
     await met(world, world.sam)
     sam = browser()
@@ -411,7 +411,9 @@ async def test_sign_ins_that_come_to_nothing_leave_nothing(
     assert sessions(running) == []
 
 
-async def test_who_declined_by_mistake_can_still_come_back(running: World, browser: Callable[..., Browser]):
+async def test_a_person_who_declined_by_mistake_can_still_come_back(
+    running: World, browser: Callable[..., Browser]
+):
     """Another tab of the platform's page, of the same sign-in."""
     sam = browser()
     way = aiohttp.client.URL(await sam.way_back(running.sam))
@@ -829,7 +831,7 @@ async def test_an_operator_who_revokes_signs_the_person_out_everywhere(
     assert told == [{"detail": '{"reason": "revoked_by_operator", "browsers": 2}'}]
 
 
-async def test_who_leaves_is_signed_out(running: World, browser: Callable[..., Browser]):
+async def test_a_person_who_leaves_is_signed_out(running: World, browser: Callable[..., Browser]):
     sam = browser()
     await sam.sign_in(running.sam)
     left = {"object": {"open_id": running.sam.open_id}, "old_object": {}}

@@ -131,7 +131,7 @@ async def test_each_message_behind_a_running_call_is_marked_until_it_is_answered
 
 
 @pytest.mark.parametrize("how", ["not_now", "/cancel", "expired"])
-async def test_a_mark_goes_when_what_it_is_on_comes_to_nothing(world: World, how: str):
+async def test_a_reaction_is_removed_when_its_call_is_cancelled(world: World, how: str):
     await world.start()
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)

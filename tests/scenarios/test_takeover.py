@@ -50,7 +50,7 @@ async def test_a_call_that_a_dead_process_ran_is_answered_at_once(world: World, 
     assert (await world.answers_to(asked, 1))[1:] == []
 
 
-async def test_so_is_a_message_that_it_was_sending(world: World):
+async def test_a_message_that_a_dead_process_was_sending_is_sent_at_once(world: World):
     await world.start()
     slow = await world.trouble(MESSAGES, "delay", seconds=60)
     asked = await world.say(world.sam, "/help")
@@ -59,7 +59,7 @@ async def test_so_is_a_message_that_it_was_sending(world: World):
     await answered_after_restart(world, asked)
 
 
-async def test_so_is_a_card_that_it_was_showing(world: World):
+async def test_a_card_that_a_dead_process_was_updating_is_updated_at_once(world: World):
     await world.start()
     slow = await world.trouble(MESSAGES, "delay", seconds=60)
     asked = await world.say(world.sam, "/tasks")
@@ -72,7 +72,7 @@ async def test_so_is_a_card_that_it_was_showing(world: World):
     assert time.monotonic() - ready < CONTINUES_WITHIN
 
 
-async def test_so_is_a_consent_whose_code_it_was_exchanging(world: World):
+async def test_a_code_that_a_dead_process_was_exchanging_is_exchanged_at_once(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
@@ -87,7 +87,7 @@ async def test_so_is_a_consent_whose_code_it_was_exchanging(world: World):
     await answered_after_restart(world, asked)
 
 
-async def test_so_is_a_refresh_and_the_call_that_waits_for_it(world: World):
+async def test_a_refresh_of_a_dead_process_and_its_waiting_call_continue_at_once(world: World):
     await world.start()
     await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
@@ -126,7 +126,9 @@ async def test_a_second_process_on_the_file_is_warned_of_and_takes_nothing_over(
 
 
 @pytest.mark.parametrize("by", ["a link", "a link to a link", "a linked directory", "a roundabout path"])
-async def test_so_is_one_that_comes_to_the_file_by_another_path(world: World, tmp_path: Path, by: str):
+async def test_a_second_process_that_opens_the_file_by_another_path_is_warned_too(
+    world: World, tmp_path: Path, by: str
+):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     path = elsewhere / "data.db"

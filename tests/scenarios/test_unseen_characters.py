@@ -119,7 +119,7 @@ async def test_doctor_and_the_log_spell_out_what_the_platform_says(world: World)
 # --- what is no command ------------------------------------------------------------------------------------
 
 
-async def test_of_what_is_no_command_no_more_is_stored_than_the_answer_repeats(world: World):
+async def test_only_the_part_of_a_non_command_that_the_answer_repeats_is_stored(world: World):
     await world.start()
     secret = "my bank card is 4711 and my diagnosis is private"
     said = f"dear diary, today I thought for a long time about many things: {secret}"

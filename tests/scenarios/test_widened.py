@@ -74,7 +74,7 @@ async def test_what_a_strangers_link_brought_is_not_taken_by_the_next_exchange_o
     assert not any("no longer" in each for each in said), said
 
 
-async def test_it_is_not_taken_by_device_flow_either(world: World):
+async def test_what_a_strangers_link_brought_is_not_taken_by_device_flow_either(world: World):
     room = Room(world)
     await room.start()
     world.sam.granted |= {*WIDE, AGENDA, OFFLINE}
@@ -85,7 +85,7 @@ async def test_it_is_not_taken_by_device_flow_either(world: World):
     assert held(world) == newest_token(world) == {TASKS, OFFLINE}
 
 
-async def test_what_came_along_before_is_let_go_of_without_a_word(world: World):
+async def test_scopes_that_came_along_before_are_dropped_silently(world: World):
     """As an earlier release stored it."""
     await world.start()
     asked = await world.authorized(world.sam)
@@ -155,7 +155,7 @@ async def test_the_narrowing_of_a_second_exchange_has_a_lease_of_its_own(world: 
 
 @pytest.mark.parametrize("spends", [False, True])
 @pytest.mark.parametrize("generation", ["v2", "v3"])
-async def test_who_allows_a_part_gets_that_part_at_the_second_try_at_the_latest(
+async def test_allowing_a_part_grants_that_part_at_the_second_try_at_the_latest(
     world: World, generation: str, spends: bool
 ):
     await world.start(LARK_OAUTH=generation)

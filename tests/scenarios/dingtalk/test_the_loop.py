@@ -207,7 +207,7 @@ async def test_an_expired_token_is_refreshed_once(world: DingTalkWorld):
     assert len(refreshed) == 1
 
 
-async def test_a_dead_refresh_token_is_asked_for_anew(world: DingTalkWorld):
+async def test_a_dead_refresh_token_makes_the_bot_ask_again(world: DingTalkWorld):
     await world.start()
     await world.say(world.sam, "/me")
     await world.authorize_in_client(world.sam, await world.card_for(world.sam))
