@@ -418,7 +418,7 @@ def test_a_dotenv_file_that_directs_a_secret_of_the_environment_is_a_warning(
     monkeypatch.setenv("LARK_APP_SECRET", "s")
     (line,) = warnings_of(tmp_path)
     assert line.startswith(f"{name} comes from .env while LARK_APP_SECRET comes from the environment")
-    # Both in one place: whoever can write the file knows the secret already.
+    # Both in one place: a person who can write the file already knows the secret.
     monkeypatch.delenv("LARK_APP_SECRET")
     assert warnings_of(tmp_path) == ()
 

@@ -1,4 +1,4 @@
-"""The platform and its people for whole loops, in one process and as cheap as can be: canned answers, no checks.
+"""The platform and its people for whole loops, in one process: canned answers, no checks, as cheap as possible.
 
 `python -m tests.benchmarks.canned_platform BOT_PORT PEOPLE AT_ONCE` prints its port, waits for the bot, lets each
 person use it once so that they are known to it, prints `begin`, and then measures: each asks for a document, which is
@@ -63,11 +63,13 @@ REFUSED = response(
 
 
 class CannedPlatform:
+    """Answers the bot's requests, and plays the people who use it."""
+
     def __init__(self, at_once: int) -> None:
         self.cards: dict[int, asyncio.Future[bytes]] = {}
-        """By person: the ticket on the card that they wait for."""
+        """Person: the ticket on the card that they wait for."""
         self.answers: dict[bytes, asyncio.Future[None]] = {}
-        """By the id of the message that waits for its answer."""
+        """Message id: done when its answer arrives."""
         self.called_back: dict[int, float] = {}
         self.resumed: list[float] = []
         """Seconds from a callback's arrival to the retried call."""
@@ -136,7 +138,7 @@ class CannedPlatform:
     # --- its people --------------------------------------------------------------------------------------
 
     async def loop(self, person: int, consent: int, text: str) -> None:
-        """From a message to its answer, by way of a consent."""
+        """Send a message, consent, and wait for the answer."""
         client = await self.connections.get()
         number = consent * 10**6 + person
         card = self.cards[person] = asyncio.get_running_loop().create_future()
@@ -156,7 +158,7 @@ class CannedPlatform:
         self.connections.put_nowait(client)
 
     async def all(self, people: Iterable[int], consent: int, text: str) -> float:
-        """Seconds for one loop of each."""
+        """Run one loop for each person, and return the seconds that it took."""
         left = iter(people)
 
         async def one_after_another() -> None:
@@ -192,7 +194,7 @@ async def expect(client: Client, request: bytes, status: bytes) -> bytes:
 
 
 async def connected(port: int) -> Client:
-    """A connection to the bot, as soon as it listens."""
+    """Connect to the bot as soon as it listens."""
     until = time.perf_counter() + PATIENCE
     while True:
         try:

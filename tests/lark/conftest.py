@@ -23,7 +23,7 @@ PAYLOADS = Path(__file__).parent.parent / "payloads"
 
 @pytest.fixture
 def payload():
-    """A captured payload by its name, as it was or changed."""
+    """Return a function that reads a captured payload by its name."""
 
     def read(name: str) -> Any:
         return json.loads((PAYLOADS / f"{name}.json").read_text())
@@ -33,6 +33,8 @@ def payload():
 
 @dataclass
 class EmulatedLark:
+    """The emulated platform at `url`, and the adapter that calls it."""
+
     tenant: Tenant
     url: str
     platform: LarkPlatform
@@ -50,12 +52,12 @@ class EmulatedLark:
         self.tenant.faults.all.clear()
 
     def code(self, *scopes: str, open_id: str = WEI, **more: Any) -> Secret:
-        """A code as the consent page would give it."""
+        """Create an authorization code, as the consent page does."""
         more.setdefault("redirect_uri", "https://bot.example/cb")
         return Secret(new_code(self.tenant, self.tenant.people[open_id], frozenset(scopes), **more).code)
 
     def another(self, **changes: Any) -> LarkPlatform:
-        """The same app, set up differently."""
+        """Return another adapter for the same app with changed settings."""
         app = self.tenant.app
         given = {
             "app_id": app.app_id,

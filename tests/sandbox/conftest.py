@@ -37,6 +37,8 @@ class Answer:
 
 @dataclass
 class LarkClient:
+    """Calls the emulator's routes."""
+
     tenant: Tenant
     client: Any
 
@@ -78,7 +80,7 @@ class LarkClient:
     # The user's consent
 
     async def open_page(self, scope: str = "", **query: str) -> Answer:
-        """Opens an authorize link and returns what the page shows."""
+        """Open an authorize link and return what the consent page shows."""
         given = {
             "client_id": self.tenant.app.app_id,
             "response_type": "code",
@@ -168,7 +170,7 @@ class Receiver:
     delay: float = 0.0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
-    """Ends the delay."""
+    """Ends the delay when set."""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.got.append((dict(request.headers), await request.read()))

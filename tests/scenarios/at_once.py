@@ -17,7 +17,7 @@ Case = TypeVar("Case")
 
 
 class AtOnce:
-    """Runs a story for several cases at the same time, each in a world of its own: most of a story is waiting."""
+    """Runs a story for several cases at the same time, each in its own world: a story mostly waits."""
 
     def __init__(self, directory: Path, forker: Forker, template: Path) -> None:
         self._directory, self._forker, self._template = directory, forker, template
@@ -25,7 +25,7 @@ class AtOnce:
     async def __call__(
         self, cases: Mapping[str, Case], story: Callable[[World, Case], Awaitable[None]]
     ) -> None:
-        """Every case is run to its end; then all that failed are raised, each with its name."""
+        """Run every case to its end, then raise all failures, each with the name of its case."""
 
         async def run(name: str, case: Case, directory: Path) -> None:
             directory.mkdir()
@@ -46,7 +46,7 @@ class AtOnce:
 
 
 def in_groups(cases: Mapping[str, Case], size: int = 4) -> Any:
-    """Parametrizes a test by `cases`, so many at a time as one machine can well run at once."""
+    """Parametrize a test by `cases`, in groups that one machine can run at once."""
     names = list(cases)
     groups = [names[start : start + size] for start in range(0, len(names), size)]
     return pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from bot.sandbox.lark.tenant import Message
 
 
 def text_of(value: Any) -> str:
-    """Every string of a message's content, one after another."""
+    """Return all strings of a message's content, one a line."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -22,12 +22,12 @@ def text_of(value: Any) -> str:
 
 
 def has_link(message: Message) -> bool:
-    """Whether there is a way to authorize on it, plain or inside an AppLink."""
+    """Return whether a message has an authorization link, plain or inside an AppLink."""
     return bool(re.search(r"(/|%2F)authorize(/|%2F)", json.dumps(message.content)))
 
 
 def values_of(content: Any) -> list[dict[str, Any]]:
-    """The values of all callback buttons of a card."""
+    """Return the values of all callback buttons of a card."""
     if isinstance(content, list):
         return [value for each in content for value in values_of(each)]
     if not isinstance(content, dict):
@@ -37,7 +37,7 @@ def values_of(content: Any) -> list[dict[str, Any]]:
 
 
 def within(content: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a card, however deep."""
+    """Yield every object of a card, at any depth."""
     if isinstance(content, dict):
         yield content
     inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
@@ -46,16 +46,16 @@ def within(content: Any) -> Iterator[dict[str, Any]]:
 
 
 def value_on(card: Message, action: str) -> dict[str, Any]:
-    """The value of the callback button that sends this action."""
+    """Return the value of the callback button that sends this action."""
     return next(value for value in values_of(card.content) if value.get("action") == action)
 
 
 def kinds_of_buttons(card: Message) -> dict[str, str]:
-    """How prominent a card's buttons are, by their words. Without those that are only text."""
+    """Return label and type of each button of a card, except text buttons."""
     buttons = [each for each in within(card.content["body"]) if each.get("tag") == "button"]
     return {each["text"]["content"]: each["type"] for each in buttons if each["type"] != "text"}
 
 
 def actions_on(card: Message) -> list[str]:
-    """What its callback buttons do."""
+    """Return the actions of a card's callback buttons."""
     return [str(value["action"]) for value in values_of(card.content)]

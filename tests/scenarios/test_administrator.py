@@ -252,7 +252,7 @@ async def test_one_person_cannot_flood_the_administrators(world: World):
 
 
 async def test_the_card_tells_method_and_path_of_a_call_and_nothing_else_of_it(world: World):
-    """Whoever waits is mentioned by id, so that the client shows the name."""
+    """Users who wait are mentioned by id, so that the client shows their names."""
     await world.start()
     await world.authorized(world.sam, "/me")
     for said, shown, scope in (

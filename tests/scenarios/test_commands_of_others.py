@@ -275,7 +275,7 @@ async def test_what_is_computed_beside_the_steps_is_bounded_too(world: World, tm
 async def test_a_process_that_a_command_stops_for_good_ends_and_says_where(
     world: World, tmp_path: Path, body: str
 ):
-    """Whoever supervises it starts it again; a call that goes on doing that is given up."""
+    """A supervisor restarts it; a call that keeps doing this fails for good."""
     broken(tmp_path / "site", declared(FINE, f"def odd(ask):\n    {body}\n    yield"))
     with_packages(world, tmp_path / "site")
     await world.start()

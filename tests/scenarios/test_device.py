@@ -150,7 +150,7 @@ async def test_a_refusal_on_the_platforms_page_ends_the_code_and_cancels_nothing
     asked, card = await room.asked(world.sam, "/tasks")
     for refusals in (1, 2):
         await room.press(world.sam, card)
-        # Whoever has the user code: Ada has nothing to do with it.
+        # Ada has the user code, but the request is not hers.
         await room.decide(await room.link(card), world.ada, "refuse")
         await world.until(lambda: can_press(world.tenant.messages[card.message_id]), "the button")
         await room.says(card, "Declined on the page")

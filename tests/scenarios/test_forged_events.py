@@ -113,8 +113,8 @@ async def test_a_replay_has_no_second_effect_whatever_it_comes_in(world: World, 
     for sent, signed in (
         (body, headers),
         (body, headers),  # the same bytes
-        (body, attacker.sign(body, ahead=60)),  # signed anew
-        (attacker.seal(event), None),  # encrypted anew
+        (body, attacker.sign(body, ahead=60)),  # signed again
+        (attacker.seal(event), None),  # encrypted again
         (attacker.seal(again), None),  # the same message in a new envelope
     ):
         assert (await attacker.post(sent, signed or attacker.sign(sent)))[0] == 200

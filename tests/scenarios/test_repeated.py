@@ -287,7 +287,7 @@ async def test_a_page_that_sends_the_browser_here_by_itself_takes_one_click_more
     assert world.count("authorization_attempts") == 0
     clicked = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-User": "?1", **NAVIGATION}
     assert (await world.get(f"{link}?", **clicked))[0] == 302
-    # Inside the client nothing begins before the page asks, whoever opened it.
+    # Inside the client no attempt starts before the page asks for one.
     status, target, _ = await world.get(link, **by_itself | {"User-Agent": IN_CLIENT})
     assert (status, target.partition("#")[0]) == (302, "/oauth/lark/client")
     assert (

@@ -1,4 +1,4 @@
-"""Signing in and My permissions, at the level of HTTP: whose session it is, and whoever would like it to be theirs."""
+"""Signing in and My permissions, over HTTP: who gets a session, and attempts to get another person's."""
 
 from __future__ import annotations
 
@@ -816,7 +816,7 @@ async def test_no_secret_of_a_sign_in_is_written_down(running: World, browser: C
 async def test_an_operator_who_revokes_signs_the_person_out_everywhere(
     running: World, browser: Callable[..., Browser]
 ):
-    """Something is wrong, or the operator would not: whoever has the person's browser is out of it, too."""
+    """Something is wrong, or the operator would not: someone else at the person's browser is signed out, too."""
     await met(running, running.ada)
     at_home, at_work, somebody_else = browser(), browser(), browser()
     for each, person in ((at_home, running.sam), (at_work, running.sam), (somebody_else, running.ada)):

@@ -1,4 +1,4 @@
-"""Nobody is left in silence: within two seconds of a message there is something to be seen of it."""
+"""Every message has a visible sign within two seconds: an answer, a card or a reaction."""
 
 from __future__ import annotations
 
@@ -277,7 +277,9 @@ async def test_identical_reads_that_waited_for_one_consent_are_drawn_once(world:
     for each in asked[1:]:
         assert all(len(reply) < len(first) for reply in signs(world, each)), "and nothing else"
     again = await world.say(world.sam, said)
-    assert "Same as" not in text_of((await world.answer_to(again)).content), "asked anew, drawn anew"
+    assert "Same as" not in text_of((await world.answer_to(again)).content), (
+        "a new question has an answer of its own"
+    )
 
 
 async def test_reads_that_differ_in_what_they_ask_or_find_are_drawn_whole(world: World):

@@ -1,4 +1,4 @@
-"""A status is shown once, whoever else has put it into the words beside it."""
+"""A status is shown once, even if the message beside it already contains it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ async def attacker(world: World) -> WebhookClient:
 
 
 OF_ADMINISTRATORS = {Action.CHECK_AGAIN, Action.APPLY}
-OF_WHOEVER_CLICKS = {Action.GIVE_BACK, Action.KEEP}
+OF_THE_CLICKER = {Action.GIVE_BACK, Action.KEEP}
 """They are about the clicker's own unused scopes, and look at no subject."""
 
 
@@ -58,14 +58,14 @@ async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacke
     outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
     subjects = [request["id"], call["id"], "", "x", "' OR 1=1 --", "%", None]
     for person in (world.wei, world.ada, outsider):  # a colleague, the administrator, somebody from elsewhere
-        theirs = OF_WHOEVER_CLICKS | (OF_ADMINISTRATORS if person is world.ada else set())
+        theirs = OF_THE_CLICKER | (OF_ADMINISTRATORS if person is world.ada else set())
         for action in {*Action, "no such action", "NOT_NOW"} - theirs:
             for subject in subjects:
                 click = attacker.click(person, {"action": action, "subject": subject})
                 status, answer = await attacker.send(click)
                 assert (status, toast_of(answer)) == (200, "error"), (person.name, action, subject)
                 assert "card" not in json.loads(answer), "nobody is shown another person's card"
-        for action in OF_WHOEVER_CLICKS:
+        for action in OF_THE_CLICKER:
             await attacker.send(attacker.click(person, {"action": action, "subject": request["id"]}))
     assert standing(world) == before
     assert has_link(world.tenant.messages[(await world.card_for(world.sam)).message_id])

@@ -1,4 +1,4 @@
-"""Scopes that a person granted by a link that somebody else made: the bot neither takes nor uses them."""
+"""Scopes that a person granted by another person's link: the bot neither takes nor uses them."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_an_answer_without_scopes_keeps_nothing_that_came_along(world: Wor
 
 
 async def test_the_narrowing_of_a_second_exchange_has_a_lease_of_its_own(world: World):
-    """Each step may take the platform nearly as long as a lease: whoever took the attempt over would spend the code."""
+    """Each step may take nearly as long as a lease, and a worker that took the attempt over would use up the code."""
     await world.start()
     await world.control("behaviour", refused_scopes_spend=True)
     await world.authorized(world.sam)

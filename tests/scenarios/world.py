@@ -1,4 +1,4 @@
-"""A world for each story: the emulated platform in this process, the real `bot run` as another."""
+"""The world of a story: the emulated platform in this process, and the real `bot run` in another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATIENCE = 15.0
 
 
 class World:
-    """What a story is told with."""
+    """The platform, its people and the bot of one story."""
 
     def __init__(self, tenant: Tenant, origin: str, directory: Path, forker: Forker) -> None:
         self.tenant = tenant
@@ -46,12 +46,12 @@ class World:
         self.public = f"http://127.0.0.1:{self.port}"
         self.settings: dict[str, str] = {}
         self.runs = bot("run")
-        """How the bot is started."""
+        """The call that starts the bot."""
         self.known_as: dict[str, str] = {}
-        """Origins that only the bot can reach, and where a test finds them."""
+        """Origins that only the bot can reach, and the ones that a test uses instead."""
         self.process: Process | None = None
         self.processes: list[Process] = []
-        """All that were started in this world."""
+        """Every process that was started in this world."""
         self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
 
@@ -64,7 +64,7 @@ class World:
         await web.TCPSite(self.runner, "127.0.0.1", port, reuse_address=True).start()
 
     async def platform_down(self) -> None:
-        """What was not acknowledged yet is forgotten; the tenant and its people stay."""
+        """Stop the platform. Unacknowledged events are lost; the tenant and its people stay."""
         await self.runner.cleanup()
 
     # --- people and chats ---------------------------------------------------------------------------
@@ -106,9 +106,9 @@ class World:
         mentioning: Sequence[Person] = (),
         **more: Any,
     ) -> str:
-        """The person says something to the bot (in a group by mentioning it). Returns the message's id.
+        """Send a message to the bot, in a group by mentioning it. Returns the message's id.
 
-        `mentioning`: the people who are `@_user_2` and so on in it.
+        `mentioning`: the people who are `@_user_2` and so on in the message.
         """
         said = await self.control(
             "messages",
@@ -124,23 +124,23 @@ class World:
     # --- what the bot says ------------------------------------------------------------------------------
 
     def from_bot(self, chat: Chat, since: str | None = None) -> list[Message]:
-        """The bot's messages in a chat, after the message `since`."""
+        """Return the bot's messages in a chat, after the message `since`."""
         ids = list(self.tenant.messages)
         start = ids.index(since) + 1 if since else 0
         messages = (self.tenant.messages[each] for each in ids[start:])
         return [m for m in messages if m.sender_type == "bot" and m.chat_id == chat.chat_id]
 
     async def until(self, found: Callable[[], Any], what: str = "it", patience: float = PATIENCE) -> Any:
-        """Waits until `found` gives something, and returns that."""
+        """Wait until `found` returns a true value, and return it."""
         deadline = asyncio.get_running_loop().time() + patience
         while not (result := found()):
             if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"Waited in vain for {what}.\n{self.log_tail()}")
+                raise AssertionError(f"Timed out waiting for {what}.\n{self.log_tail()}")
             await asyncio.sleep(0.02)
         return result
 
     async def answer_to(self, message_id: str, containing: str = "", patience: float = PATIENCE) -> Message:
-        """The bot's reply to a message."""
+        """Wait for the bot's reply to a message."""
 
         def found() -> Message | None:
             return next(
@@ -160,23 +160,23 @@ class World:
     async def shown_alone(
         self, person: Person, since: str, containing: str = "", patience: float = PATIENCE
     ) -> Message:
-        """What the bot shows one person alone in the group, after the message `since`."""
+        """Wait for a message that the bot shows to this person only, in the group, after the message `since`."""
 
         def found() -> Message | None:
             alone = (m for m in self.from_bot(self.group, since) if m.ephemeral_for == person.open_id)
             return next((m for m in alone if containing in text_of(m.content)), None)
 
-        shown: Message = await self.until(found, f"a word to one alone with {containing!r}", patience)
+        shown: Message = await self.until(found, f"an ephemeral message with {containing!r}", patience)
         return shown
 
     def seen_by_all(self, since: str) -> str:
-        """All that the bot says in the group for everybody to see, after the message `since`."""
+        """Return the text of all messages that the whole group sees, after the message `since`."""
         return "\n".join(
             text_of(m.content) for m in self.from_bot(self.group, since) if m.ephemeral_for is None
         )
 
     async def card_for(self, person: Person, containing: str = "", patience: float = PATIENCE) -> Message:
-        """The newest authorization card in the person's direct chat that contains this text."""
+        """Wait for the newest card in the person's direct chat that contains this text."""
 
         def found() -> Message | None:
             cards = [m for m in self.from_bot(self.direct(person)) if m.msg_type == "interactive"]
@@ -186,7 +186,7 @@ class World:
         return card
 
     async def fresh_card(self, person: Person, since: str) -> Message:
-        """The card that was sent to the person after the message `since`."""
+        """Wait for the authorization card that was sent to the person after the message `since`."""
 
         def found() -> Message | None:
             return next((m for m in self.from_bot(self.direct(person), since) if has_link(m)), None)
@@ -195,52 +195,52 @@ class World:
         return card
 
     def links_of(self, card: Message) -> list[str]:
-        """The links on the card's present face, each out of its AppLink."""
+        """Return the links that the card shows now, without their AppLinks."""
         links = re.findall(r'"default_url": "([^"]+)"', json.dumps(card.content))
         wrapped = [re.search(r"[?&]url=([^&]+)", link) for link in links]
         return [unquote(w[1]) if w else link for w, link in zip(wrapped, links, strict=True)]
 
     def link_of(self, card: Message) -> str:
-        """The one link on a card."""
+        """Return the only link of a card."""
         links = self.links_of(card)
         assert len(links) == 1, links
         return links[0]
 
     async def not_now(self, person: Person, card: Message) -> None:
-        """Declines on the card, which says that nothing was run. No message says so as well."""
+        """Press "Not now" and wait until the card says that nothing was run. No message is sent for it."""
         await self.click(person, card, "not_now")
         await self.until(lambda: "I didn't run" in text_of(card.content), "the card that was declined")
 
     async def drawn(self) -> None:
-        """Waits until the bot has noted that every card shows what it should."""
+        """Wait until the bot has recorded that every card shows its wanted state."""
         unfinished = "SELECT 1 FROM cards WHERE shown < wanted"
         await self.until(lambda: not self.rows(unfinished), "every card")
 
     async def expires(self, card: Message) -> None:
-        """The time of all that waits is up, and its card says so. No message says so as well."""
+        """Let all that waits expire, and wait until its card says so. No message is sent for it."""
         await self.drawn()
         self.let_expire()
         await self.until(lambda: "request expired" in text_of(card.content), "the expired card", 40)
 
     async def click(self, person: Person, card: Message, action: str) -> Any:
-        """Presses the callback button that sends this action."""
+        """Press the callback button that sends this action."""
         return await self.control(
             "clicks", person=person.open_id, message_id=card.message_id, value=value_on(card, action)
         )
 
     async def see_page_error(self, card: Message) -> None:
-        """Opens the card's link, for a page that may show an error; the card then offers to say so."""
+        """Open the card's link, and wait until the card offers to report an error of the page."""
         await self.open(card)
         await self.until(lambda: "page_error" in actions_on(card), "the card's second control")
 
     async def report_page_error(self, person: Person, card: Message, which: str = "scope") -> Any:
-        """Says on a card, whose link was opened, which error the page shows. Returns the last click's answer."""
+        """Report on a card whose link was opened which error the page shows. Returns the last click's answer."""
         await self.until(lambda: "page_error" in actions_on(card), "the card's second control")
         await self.click(person, card, "page_error")
         return await self.click(person, card, f"page_error_{which}")
 
     async def answers_to(self, message_id: str, count: int, patience: float = 30) -> list[Message]:
-        """The bot's replies to a message, once there are so many."""
+        """Wait for `count` replies of the bot to a message."""
 
         def found() -> list[Message] | None:
             replies = [
@@ -254,7 +254,7 @@ class World:
         return replies
 
     async def authorized(self, person: Person, command: str = "/tasks") -> str:
-        """The person has consented to a command, and it was answered. Returns the message that asked."""
+        """Ask, consent and wait for the answer. Returns the id of the message that asked."""
         asked = await self.say(person, command)
         await self.consent(person, await self.fresh_card(person, asked))
         await self.answer_to(asked)
@@ -263,16 +263,16 @@ class World:
     # --- trouble at the platform ------------------------------------------------------------------------
 
     async def trouble(self, match: dict[str, str], kind: str, **options: Any) -> Fault:
-        """Trouble on purpose, until it is lifted (or has struck so many `times`)."""
+        """Inject a fault at the platform, until it is lifted or has struck the given number of `times`."""
         made = await self.control("faults", match=match, kind=kind, **options)
         return self.tenant.faults.all[made["fault_id"]]
 
     async def struck(self, fault: Fault) -> None:
-        """Waits until the trouble has met a request."""
+        """Wait until the fault has struck a request."""
         await self.until(lambda: fault.struck, "the trouble")
 
     async def lift(self, *faults: Fault) -> None:
-        """Ends this trouble, or all there is; requests that it delays go on."""
+        """Remove these faults, or all of them. Delayed requests continue."""
         paths = [f"faults/{each.fault_id}" for each in faults] or ["faults"]
         for path in paths:
             async with self.http.delete(f"{self.origin}/sandbox/api/{path}") as response:
@@ -281,7 +281,7 @@ class World:
     # --- the browser -----------------------------------------------------------------------------------
 
     async def get(self, url: str, **headers: str) -> tuple[int, str, str]:
-        """Status, Location and text of a page; of a callback those of the page at which it ends."""
+        """Return status, Location and text of a page; for a callback, those of the page it redirects to."""
         for known, found in self.known_as.items():
             url = url.replace(known, found, 1) if url.startswith(known) else url
         async with self.http.get(url, allow_redirects=False, headers=headers) as response:
@@ -290,8 +290,10 @@ class World:
             return response.status, response.headers.get("Location", ""), await response.text()
 
     async def open(self, way: str | Message) -> str:
-        """Follows a link, or the one that a card shows (soon again, while a consent is under way), to the
-        consent page; returns the consent's id."""
+        """Follow a link, or the link of a card, to the consent page. Returns the consent's id.
+
+        A card shows no link while a consent is being processed: waits until it does.
+        """
         if isinstance(way, Message):
             card = way
             await self.until(lambda: self.links_of(card), "a link on the card")
@@ -305,14 +307,14 @@ class World:
     async def decide(
         self, consent_id: str, person: Person, decision: str = "allow", scopes: list[str] | None = None
     ) -> str:
-        """Decides on the consent page; returns where the browser goes."""
+        """Decide on the consent page. Returns the address to which the browser is redirected."""
         body: dict[str, Any] = {"person": person.open_id, "decision": decision}
         if scopes is not None:
             body["scopes"] = scopes
         return str((await self.control(f"consents/{consent_id}", **body))["redirect"])
 
     async def consent(self, person: Person, card: Message, decision: str = "allow") -> tuple[int, str]:
-        """All the way from a card's link to the page at its end: its status and text."""
+        """Follow a card's link, decide, and return status and text of the last page."""
         consent_id = await self.open(card)
         status, _, page = await self.get(await self.decide(consent_id, person, decision))
         return status, page
@@ -347,7 +349,7 @@ class World:
         }
 
     async def start(self, **settings: str) -> None:
-        """Starts the bot and waits until it is ready."""
+        """Start the bot and wait until it is ready."""
         self.settings.update(settings)
         self.process = self.fork(self.runs)
         deadline = asyncio.get_running_loop().time() + 30
@@ -363,7 +365,7 @@ class World:
             await asyncio.sleep(0.05)
 
     def fork(self, call: Call, **settings: str) -> Process:
-        """Starts a process of the bot's, whose words go into the log."""
+        """Start a process of the bot whose output goes to the log file."""
         with (self.directory / "bot.log").open("ab") as log:
             process = self.forker.start(
                 call,
@@ -385,7 +387,7 @@ class World:
         return await asyncio.wait_for(self.process.wait(), 12)
 
     async def cli(self, *arguments: str) -> tuple[int, str, str]:
-        """Runs another command of the bot; exit code, standard output, standard error."""
+        """Run another command of the bot. Returns exit code, standard output and standard error."""
         call = bot(*arguments)
         done = await asyncio.to_thread(
             self.forker.run, call, directory=self.directory, environment=self.environment()
@@ -397,7 +399,7 @@ class World:
         return "\n".join(file.read_text().splitlines()[-40:]) if file.exists() else ""
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Reads the bot's SQLite file as an operator would."""
+        """Run a query on the bot's SQLite file, read-only."""
         connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
         connection.row_factory = sqlite3.Row
         try:
@@ -439,22 +441,22 @@ class World:
         return str(self.only("deferred_calls", message_id=message_id)["status"])
 
     def change(self, statement: str) -> None:
-        """Makes time pass for rows of the bot's, which the sandbox's clock does not reach."""
+        """Change rows of the bot, for example to let time pass: the sandbox's clock does not reach them."""
         with contextlib.closing(sqlite3.connect(self.database, timeout=10)) as connection, connection:
             connection.execute(statement)
 
     def let_expire(self, *tables: str) -> None:
-        """The time is over for all that waits in these tables."""
+        """Let all rows in these tables expire."""
         for table in tables or ("deferred_calls", "authorization_requests"):
             self.change(f"UPDATE {table} SET expires_at = datetime('now', '-1 minute') || '.000000'")
 
     def requests(self, path: str, method: str | None = None) -> list[dict[str, Any]]:
-        """The requests that reached the platform, by path."""
+        """Return the requests that reached the platform at paths that contain `path`."""
         changes = [change.data for change in self.tenant.feed.changes_after(0, "request")]
         return [c for c in changes if path in c["path"] and method in (None, c["method"])]
 
     async def close(self) -> None:
-        # All have ended, and their ends were heard: a socket that is left open is a warning in some later test.
+        # A socket that is left open would be a warning in a later test.
         for process in self.processes:
             process.kill()
             await process.wait()
@@ -462,7 +464,7 @@ class World:
 
 
 def outcome_page(url: str, response: aiohttp.ClientResponse) -> str | None:
-    """Where a callback leads that ends at a page about its outcome: to an address that holds nothing of it."""
+    """Return the address of the outcome page that a callback redirects to, which contains no code or state."""
     parts, target = urlsplit(url), response.headers.get("Location", "")
     if not re.fullmatch("/oauth/[a-z]+/callback", parts.path) or target.startswith("/permissions"):
         return None
@@ -472,7 +474,7 @@ def outcome_page(url: str, response: aiohttp.ClientResponse) -> str | None:
 
 
 async def forged_click(world: World, person: Person, value: dict[str, Any]) -> Any:
-    """A click that no client would let through: on somebody else's card, say, or on one that is gone."""
+    """Send a click that no client would allow, for example on another person's card or a deleted one."""
     event = {
         "operator": {"open_id": person.open_id, "tenant_key": world.tenant.app.tenant_key},
         "token": "c-1",
@@ -484,7 +486,7 @@ async def forged_click(world: World, person: Person, value: dict[str, Any]) -> A
 
 @contextlib.asynccontextmanager
 async def world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
-    """The platform is up; the story starts the bot itself."""
+    """Start the platform. The story starts the bot."""
     tenant = sample_tenant()
     world = World(tenant, f"http://127.0.0.1:{free_port()}", directory, forker)
     await world.platform_up()
@@ -499,7 +501,7 @@ async def world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
 
 @contextlib.asynccontextmanager
 async def migrated_world_in(directory: Path, forker: Forker, template: Path) -> AsyncIterator[World]:
-    """The same, with a database that the bot need not migrate."""
+    """Start the platform, with a database that is already migrated."""
     async with world_in(directory, forker) as world:
         shutil.copy(template, world.database)
         refuse_other_moves(world.database)

@@ -1,4 +1,4 @@
-"""Deferred calls: recorded once, taken up in order by one worker, and moved on by whoever holds them."""
+"""Deferred calls: recorded once, claimed in order by one worker, and changed only by the holder of the claim."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ async def test_a_persons_chats_are_found_by_what_they_asked_there_last(database:
         last.chat.chat_id, last.message_id
     )
     assert await database.read(lambda c: calls.latest_group_of(c, ANNA)) is None
-    # A row that somebody else wrote leads nowhere.
+    # A row that the bot did not write has no effect.
     await database.write(
         lambda c: c.execute(text("UPDATE deferred_calls SET chat_id = 'oc_elsewhere'")) and None
     )

@@ -203,7 +203,7 @@ async def test_an_acknowledged_write_survives_a_loss_of_power(sqlite_url: str) -
 # --- being told --------------------------------------------------------------------------------
 
 PATIENCE = 20.0
-"""Nobody wakes anybody by chance: a test that waits for nothing need not be quick about it."""
+"""Seconds. No worker wakes by chance, so a long wait cannot hide a missing notification."""
 
 
 async def listening(*databases: Database) -> asyncio.Event:

@@ -1,4 +1,4 @@
-"""Device authorizations: one live for a request, gone on with by whoever has the newest claim, no code left behind."""
+"""Device authorizations: one live for each request, continued by the newest claim, no code left behind."""
 
 from __future__ import annotations
 

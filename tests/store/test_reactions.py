@@ -1,4 +1,4 @@
-"""Reactions are added once, and taken away once, whoever comes first."""
+"""Reactions are added once and removed once, by any worker."""
 
 from __future__ import annotations
 

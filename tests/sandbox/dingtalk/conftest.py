@@ -39,6 +39,8 @@ class Answer:
 
 @dataclass
 class DingTalkClient:
+    """Calls the emulator's routes."""
+
     tenant: Tenant
     client: Any
     streams: list["Stream"] = field(default_factory=list)
