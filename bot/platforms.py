@@ -17,7 +17,7 @@ from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.commands import Command, Registry, registry
 from bot.core.events import Outage, Unauthentic, UrlVerification
 from bot.core.platform import Platform
-from bot.dingtalk import stream as dingtalk_stream
+from bot.dingtalk import stream as stream_of_dingtalk
 from bot.dingtalk.commands import COMMANDS as DINGTALK_COMMANDS
 from bot.dingtalk.commands import WORDS as DINGTALK_WORDS
 from bot.dingtalk.frames import Frame
@@ -180,12 +180,12 @@ class DingTalkEntry:
             network=settings.network,
         )
 
-    def connect(self, settings: Settings, bot: Bot) -> dingtalk_stream.LongConnection | None:
+    def connect(self, settings: Settings, bot: Bot) -> stream_of_dingtalk.LongConnection | None:
         own, platform = dingtalk(settings), bot.platforms[self.app(settings)]
         if own.events == "webhook":
             return None
         assert isinstance(platform, DingTalkPlatform)
-        return dingtalk_stream.LongConnection(
+        return stream_of_dingtalk.LongConnection(
             app_id=own.client_id,
             app_secret=own.client_secret,
             api_url=own.api_url,
@@ -215,7 +215,7 @@ async def accept_dingtalk_frame(bot: Bot, platform: DingTalkPlatform, frame: Fra
     """Accept a frame of the long connection, which the connection itself authenticates."""
     match platform.parse_frame(frame):
         case Unauthentic(reason=reason):
-            raise dingtalk_stream.EventNotAccepted(reason)
+            raise stream_of_dingtalk.EventNotAccepted(reason)
         case UrlVerification():
             return None
         case event:

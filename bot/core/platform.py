@@ -122,8 +122,12 @@ class Platform(Protocol):
 
     # messages
 
+    @property
+    def monolingual(self) -> bool:
+        """Whether a message is in one language. Otherwise it carries all of them, and the client chooses."""
+
     def render_reply(self, reply: Reply, language: Language = "en") -> Content:
-        """Render a reply. `language` matters where a message cannot carry every language."""
+        """Render a reply. `language` matters only if messages are monolingual."""
 
     def render_card(self, card: Card, language: Language = "en") -> Content: ...
 

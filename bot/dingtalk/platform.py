@@ -91,6 +91,7 @@ class DingTalkPlatform:
     token_endpoint = "v1"  # noqa: S105 - a version
     uses_pkce = signs_in_with_pkce = False
     always_asked = frozenset({IDENTITY_SCOPE})
+    monolingual = True
     chat_link = None
     device = narrowing = revocation = ephemeral = reactions = scope_applications = None
 

@@ -197,7 +197,8 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
     if request.card.lease_until is None or utc_now() >= request.card.lease_until:
         return False  # another worker has claimed it, and may have shown a newer face
     waiting = await waiting_calls(bot, request, asked) if live else []
-    language = await language_for(bot, request.user, [*waiting, *([asked] if asked else [])])
+    calls_of_card = [*waiting, *([asked] if asked else [])]
+    language = await language_for(bot, request.user, calls_of_card) if platform.monolingual else "en"
     content = platform.render_card(card, language)
     if request.card.message_id is None:
         destination = card_destination(request, [asked] if asked else waiting)
@@ -435,6 +436,8 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
                 requests.decline_on_page(c, fresh.id, request.declined_on_page_at)
+                # As it is now: of an older version the card would have to be replaced again, without end.
+                return requests.get_locked(c, fresh.id)
         return fresh
 
     fresh = await bot.database.write(work)

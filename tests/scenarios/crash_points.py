@@ -30,9 +30,9 @@ POLLING = {
     ("flows.administrators.release_enabled", "read"),
     ("flows.administrators.show_due_cards", "write"),
     ("flows.authorize.callback.complete_stranded", "write"),
-    ("flows.authorize.device.continue_due", "write"),
+    ("flows.authorize.device.continue_due", "write_one"),
     ("flows.authorize.end.expire_overdue", "write"),
-    ("flows.authorize.token_revocation.revoke_due", "write"),
+    ("flows.authorize.token_revocation.revoke_due", "write_one"),
     ("flows.cards.show_due_cards", "write"),
     ("flows.chores.heartbeat", "write"),
     ("flows.chores.promote_queued_calls", "write"),
@@ -83,7 +83,7 @@ class Watched:
 
     def _wait(self, name: str, wait: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         caller = sys._getframe(1)
-        if caller.f_code.co_qualname == "Bot.write_until_stored" and caller.f_back is not None:
+        if caller.f_code.co_qualname in {"Bot.write_until_stored", "Bot.claim_due"} and caller.f_back:
             caller = caller.f_back
         where = f"{caller.f_globals['__name__'].removeprefix('bot.')}.{caller.f_code.co_qualname}"
         if where.startswith("web.health"):

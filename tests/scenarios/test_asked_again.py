@@ -156,5 +156,5 @@ async def test_a_card_says_why_it_asks_again_when_the_platform_has_narrowed_the_
     await world.authorized(world.sam, "/tasks")
     await world.authorized(world.sam, "/agenda")
     again = await asked(world, "/tasks")
-    assert "no longer lets me use" in text_of(again.content)
-    assert "一并重新申请" in text_of(again.content)
+    assert "dropped part of your authorization" in text_of(again.content)
+    assert "部分授权" in text_of(again.content)

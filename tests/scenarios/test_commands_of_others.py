@@ -114,7 +114,7 @@ PLUGINS = {
     ),
     "names its platform by a number": (
         declared('@command("odd", summary=Words("", ""), platform=5)'),
-        "platform of /odd is not the name of one",
+        "platform of /odd is not a string",
     ),
     "is a plain function": (
         declared(FINE, "def odd(ask):\n    return Reply(None)"),
@@ -131,7 +131,7 @@ PLUGINS = {
     "takes no argument": (declared(FINE, "def odd():\n    yield"), "does not take one argument"),
     "is private by a word": (
         declared('@command("odd", summary=Words("", ""), private="yes")'),
-        "private of /odd is neither True nor False",
+        "private of /odd is not a bool",
     ),
     "keeps by a number": (declared('@command("odd", summary=Words("", ""), keep=5)'), "keep of /odd"),
     "ends the process on import": ("raise SystemExit(0)", "SystemExit"),
@@ -183,9 +183,9 @@ MISTAKES = {
     ),
     "has a query of numbers": (
         "yield ApiCall('GET', '/open-apis/x', {'page_size': 10})",
-        "query is not text",
+        "query does not map strings to strings",
     ),
-    "has a path of bytes": ("yield ApiCall('GET', b'/open-apis/x')", "path is not text"),
+    "has a path of bytes": ("yield ApiCall('GET', b'/open-apis/x')", "path does not start with a slash"),
     "has a body that is no JSON": (
         "yield ApiCall('POST', '/open-apis/x', body={1, 2})",
         "body is not JSON",

@@ -218,6 +218,10 @@ async def test_a_card_that_only_its_reader_sees_is_replaced_once(world: World):
     )
     assert world.link_of(second) != first
     assert kinds_of_buttons(second) == ACKNOWLEDGED
+    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests ORDER BY id")] == [
+        "superseded",
+        "open",
+    ]
     await decline(world, world.link_of(second))
     assert (await world.get(first))[0] == 410
     await world.answer_to(await world.say(world.sam, "/help", world.group))

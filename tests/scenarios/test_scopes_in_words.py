@@ -37,8 +37,10 @@ async def test_one_that_the_app_has_not_enabled_waits_for_the_administrator(worl
     asked = await world.say(world.sam, sending(world))
     await world.consent(world.sam, await world.card_for(world.sam, "im:message"))
     await world.card_for(world.ada, "im:message.send_as_user")
-    call = world.only("deferred_calls", message_id=asked)
-    assert call["waits_for"] == "administrator"
+    waits = {"message_id": asked, "waits_for": "administrator"}
+    await world.until(
+        lambda: world.count("deferred_calls", **waits), "the call to wait for the administrator"
+    )
     await world.control("app-scopes", scope="im:message.send_as_user", user=True)
     await world.consent(world.sam, await world.fresh_card(world.sam, asked))
     await world.answer_to(asked, '"code": 0')

@@ -140,7 +140,7 @@ async def test_every_sealed_column_is_known_to_the_rotation(database: Database) 
 
 
 async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url: str, monkeypatch) -> None:
-    monkeypatch.setattr(key_rotation, "BATCH", 2)
+    monkeypatch.setattr(key_rotation, "BATCH_SIZE", 2)
     old, new = new_key(), new_key()
     database = await open_database(database_url, Keyring([old]), APP)
     await fill(database)

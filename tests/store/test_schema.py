@@ -50,7 +50,7 @@ def test_a_check_makes_no_file(tmp_path: Path) -> None:
 
 async def test_a_database_of_another_revision_is_not_opened(database_url: str) -> None:
     database = await open_database(database_url, Keyring([new_key()]))
-    for found, word in (("0000", "bot db upgrade"), ("9999", "newer")):
+    for found, word in (("0000", "bot db upgrade"), ("9999", "older revision")):
         statement = text(f"UPDATE alembic_version SET version_num = '{found}'")
         await database.write(lambda c, s=statement: c.execute(s) and None)
         with pytest.raises(DatabaseNotReady, match=word):
