@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 from bot import doctor_dingtalk, doctor_lark
 from bot.core.api import Json
@@ -107,10 +107,10 @@ class LarkEntry:
         )
 
     def connect(self, settings: Settings, bot: Bot) -> LongConnection | None:
-        own, platform = lark(settings), bot.platforms[self.app(settings)]
+        own = lark(settings)
         if own.events == "webhook":
             return None
-        assert isinstance(platform, LarkPlatform)
+        platform = cast(LarkPlatform, bot.platforms[self.app(settings)])
         return LongConnection(
             app_id=own.app_id,
             app_secret=own.app_secret,
@@ -181,10 +181,10 @@ class DingTalkEntry:
         )
 
     def connect(self, settings: Settings, bot: Bot) -> stream_of_dingtalk.LongConnection | None:
-        own, platform = dingtalk(settings), bot.platforms[self.app(settings)]
+        own = dingtalk(settings)
         if own.events == "webhook":
             return None
-        assert isinstance(platform, DingTalkPlatform)
+        platform = cast(DingTalkPlatform, bot.platforms[self.app(settings)])
         return stream_of_dingtalk.LongConnection(
             app_id=own.client_id,
             app_secret=own.client_secret,
