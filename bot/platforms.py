@@ -34,7 +34,7 @@ from bot.settings import DingTalkSettings, LarkSettings, Settings
 
 
 class Connection(Protocol):
-    """A connection by which a platform's events arrive, and which this process opens."""
+    """A connection that this process opens to receive a platform's events."""
 
     @property
     def outage(self) -> Outage | None: ...
@@ -45,7 +45,7 @@ class Connection(Protocol):
 
 
 class Entry(Protocol):
-    """One platform. What takes the settings is only called if the platform `is_configured`."""
+    """One platform. Other methods that take the settings are called only if `is_configured` returns True."""
 
     name: str
     """The platform's name in `UserKey.platform`, in URL paths, and in the `platform` of a command."""

@@ -1,7 +1,7 @@
 """The port: what the flows need from a chat platform.
 
-`Platform` holds what every platform must do. What only some platforms can do is a small separate protocol, an
-attribute of the platform that is None where the platform lacks the capability::
+`Platform` defines what every platform must do. What only some platforms can do is a small separate protocol: an
+attribute of the platform, which is None where the platform lacks the capability::
 
     if platform.revocation is not None:
         await platform.revocation.revoke(token)

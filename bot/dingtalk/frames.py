@@ -27,7 +27,7 @@ SUBSCRIPTIONS = (
 
 
 class FrameError(Exception):
-    """The text is no frame. Its message is from a fixed set."""
+    """The text is not a frame. The message is from a fixed set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Frame:
     type: str
     topic: str
     message_id: str
-    """Identifies the delivery, and is repeated in the answer. Empty for a frame that wants none."""
+    """Identifies the delivery, and is repeated in the answer. Empty for a frame that needs no answer."""
     data: str
 
     def answer(self, data: Json, code: int = 200) -> str:
@@ -63,7 +63,7 @@ def decode(text: str) -> Frame:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        raise FrameError("a frame that is no JSON") from None
+        raise FrameError("a frame that is not JSON") from None
     headers = parsed.get("headers") if isinstance(parsed, dict) else None
     if not isinstance(headers, dict):
         raise FrameError("a frame without headers")

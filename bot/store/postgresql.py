@@ -419,7 +419,7 @@ class _Messenger:
             self._server_process, self._pooled = None, True
 
     def _on_notification(self, connection: object, process: int, channel: str, sender: object) -> None:
-        """Wake at once, and once more for all notifications that arrive within `WAKE_EVERY`."""
+        """Wake at once, and once more for all notifications that arrive within `WAKE_INTERVAL`."""
         if sender == self._name:
             return
         if self._cooldown is None:

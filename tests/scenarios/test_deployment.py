@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bot.settings import SECRETS
-from tests.forking import REPOSITORY
+from tests.bot_process import REPOSITORY
 
 from .conftest import World
 

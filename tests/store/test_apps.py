@@ -49,7 +49,7 @@ from bot.store.open_database import open_database, upgrade
 from bot.store.outbox import NewMessage
 from bot.store.queue import Claim
 from bot.store.transaction import Database
-from tests.history import past_allowed
+from tests.old_audit_rows import past_allowed
 from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by, open_request
 from tests.store.test_keys import fill
 from tests.store.test_migrations import AGO, everything, own, to_revision, user

@@ -15,8 +15,8 @@ from bot.store.keyring import Keyring
 from bot.store.open_database import open_database
 from bot.store.schema import audit_log
 from bot.store.transaction import Connection, Database
-from tests.filling import KINDS, fill
-from tests.history import past_allowed
+from tests.many_rows import KINDS, fill
+from tests.old_audit_rows import past_allowed
 from tests.store.examples import ANNA, APP, NOW, a_call
 
 ROWS = 15_000

@@ -34,7 +34,7 @@ from bot.store.keyring import Keyring, new_key
 from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.schema import audit_log, deferred_calls, metadata, scope_waits
 from bot.store.transaction import Database
-from tests.history import past_allowed
+from tests.old_audit_rows import past_allowed
 from tests.store.examples import ANNA, APP, NOW, SOON, a_call, ask, meet
 
 # --- migrations --------------------------------------------------------------------------------
