@@ -17,10 +17,10 @@ from pydoc import locate
 import pytest
 
 from bot.sandbox.lark.tenant import Person
-from tests.forking import Forker
+from tests.bot_process import Forker
 
-from .crashing import IDLE, POLLING
-from .mortal import CANCELLED, PERHAPS, SUCCEEDED, Figures, MortalWorld, copied, mortal_world
+from .crash_points import IDLE, POLLING
+from .crash_world import CANCELLED, PERHAPS, SUCCEEDED, Figures, MortalWorld, copied, mortal_world
 from .stories import SETTINGS, STORIES, task
 
 AT_ONCE = 8

@@ -98,7 +98,7 @@ def of_wait(wait: ScopeWait) -> RenderedCard:
     return RenderedCard(wait.id, wait.card.claim, wait.card.wanted)
 
 
-async def test_administrators_cards_are_due_until_whoever_took_them_last_has_shown_them(
+async def test_administrators_cards_are_due_until_the_last_claimer_has_shown_them(
     database: Database,
 ) -> None:
     def opened(c: Connection) -> None:
