@@ -82,6 +82,10 @@ class World:
     def person(self, name: str) -> Person:
         return next(p for p in self.tenant.people.values() if name in (p.en_name, p.name))
 
+    def id_of(self, person: Person) -> str:
+        """The id by which the platform's control API and the bot know a person."""
+        return person.open_id
+
     @property
     def ada(self) -> Person:
         return self.person("Ada Meyer")
@@ -521,6 +525,31 @@ async def migrated_world_in(directory: Path, forker: Forker, template: Path) -> 
         shutil.copy(template, world.database)
         refuse_other_moves(world.database)
         yield world
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where bots die: the points are the flows', whatever the database, so the short walk is over one of them."""
+    if "databases" in metafunc.fixturenames:
+        walks = "name" in metafunc.fixturenames and not metafunc.config.getoption("--long")
+        metafunc.parametrize("databases", ["sqlite"] if walks else ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest) -> Callable[[Path], contextlib.AbstractContextManager[str]]:
+    """Makes a migrated database for a world, and gives its URL."""
+    if request.param == "postgresql":
+        copies: Callable[[], contextlib.AbstractContextManager[str]] = request.getfixturevalue(
+            "postgresql_copies"
+        )
+        return lambda _: copies()
+    template: Path = request.getfixturevalue("sqlite_template")
+
+    def copied(directory: Path) -> contextlib.AbstractContextManager[str]:
+        shutil.copy(template, directory / "bot.db")
+        refuse_other_moves(directory / "bot.db")
+        return contextlib.nullcontext(f"sqlite+aiosqlite:///{directory}/bot.db")
+
+    return copied
 
 
 @pytest.fixture

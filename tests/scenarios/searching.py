@@ -75,7 +75,8 @@ class Wire:
         for path, (status, fields) in self.echoes.items():
             if request.path.startswith(path):
                 said = f"{request.headers} {body.decode()}"
-                own = {"msg": said, "error_description": said, "data": {"echo": said}}
+                words = dict.fromkeys(("msg", "message", "errmsg", "error_description"), said)
+                own = {**words, "data": {"echo": said}}
                 return web.json_response({**own, **fields}, status=status)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
         try:
