@@ -200,6 +200,9 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
     language = await language_for(bot, request.user, [*waiting, *([asked] if asked else [])])
     content = platform.render_card(card, language)
     if request.card.message_id is None:
+        if card.face is Face.REDEEMING and not can_change_cards(platform):
+            # The consent may still fail, and this message would stay without a link.
+            content = platform.render_card(replace(card, face=Face.WAITING), language)
         destination = card_destination(request, [asked] if asked else waiting)
         sent = await send_by_any_route(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):

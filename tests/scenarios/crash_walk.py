@@ -86,7 +86,7 @@ async def walk(
 ) -> str:
     """Tell a story once for each of its points, or for those that the seed picks. Returns what was counted."""
     figures, passed = await tell(told, name, tmp_path / "alive", forker, databases)
-    assert not figures.faults, figures
+    assert not figures.faults, (str(figures), figures.faults)
     points = every = crash_points(passed, with_idle=name == told.longest)
     assert len({each.partition("#")[0] for each in points}) >= FEWEST_POINTS, points
     if name == told.longest:

@@ -26,6 +26,8 @@ DANGEROUS = {
         "calls.finish.finish:write:after",
         "outbox.send_by_any_route:send:after#2",  # a message without a key
     ),
+    # The wider card, while a consent is being redeemed: it cannot be changed when that fails.
+    "widened": ("outbox.send_by_any_route:send:after#2",),
     "any_api": (
         "calls.perform.send:write:after",
         "calls.perform.send:call:after",

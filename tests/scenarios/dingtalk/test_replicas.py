@@ -114,6 +114,8 @@ async def test_exactly_one_resumes_each_call_and_one_refreshes_however_many_ask_
 async def test_an_event_that_comes_to_all_replicas_has_one_effect(
     world: DingTalkWorld, replicas: Replicas, repeat: str
 ):
+    # Only one of several deliveries of a frame at once hears of its acknowledgement.
+    world.tenant.behaviour.answer_seconds = 1
     await replicas.start(3)
     await authorized(world, world.sam, "hello")
     for number in range(4):
@@ -169,7 +171,7 @@ async def locks_are_held(replicas: Replicas, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [("/tasks", "Your open tasks"), ("/task Water", "Water"), ("/me", "2125550003")]
+    ("words", "expected"), [("/tasks", "open tasks"), ("/task Water", "Water"), ("/me", "2125550003")]
 )
 async def test_the_call_of_a_replica_that_ends_is_taken_over_within_five_seconds(
     world: DingTalkWorld, replicas: Replicas, words: str, expected: str
@@ -248,7 +250,8 @@ async def test_who_sleeps_through_a_write_neither_repeats_nor_answers_it(
     await asyncio.sleep(3)
     assert await replicas.is_ready(sleeper)
     assert Counter(titles(world)) == {"hello": 1, "once": 1}
-    assert said(world, "once") == 1
+    messages = [text_of(m.content) for m in world.from_bot(world.direct(world.sam))]
+    assert len([each for each in messages if "once" in each and "Task created" in each]) == 1, messages
 
 
 async def test_a_spent_refresh_token_is_asked_for_again_and_a_late_answer_changes_nothing(

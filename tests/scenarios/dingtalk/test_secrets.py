@@ -295,6 +295,8 @@ async def test_no_secret_that_ever_existed_can_be_read_anywhere(
 ):
     world, in_files = watch.world, database_url.startswith("sqlite")
     world.tenant.behaviour.rate_limits = False
+    world.tenant.behaviour.honours_scope_codes = True
+    world.tenant.behaviour.tokens_give = "what was asked for"
     world.settings["BOT_DATABASE_URL"] = database_url
     if template:
         world.settings["DINGTALK_CARD_TEMPLATE_ID"] = template
