@@ -68,6 +68,8 @@ class Wire:
     echoes: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     """By the beginning of a path: HTTP status, and the fields of the answer beside those that repeat."""
     answers: list[bytes] = field(default_factory=list)
+    names_itself: str | None = None
+    """The beginning of the paths at which the platform shall take the wire's address for its own."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -78,7 +80,8 @@ class Wire:
                 words = dict.fromkeys(("msg", "message", "errmsg", "error_description"), said)
                 own = {**words, "data": {"echo": said}}
                 return web.json_response({**own, **fields}, status=status)
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        named = self.names_itself is not None and request.path.startswith(self.names_itself)
+        headers = {n: value for n, value in request.headers.items() if named or n.lower() != "host"}
         try:
             async with (
                 aiohttp.ClientSession(auto_decompress=False) as session,

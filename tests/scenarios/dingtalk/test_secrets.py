@@ -84,7 +84,7 @@ class DingTalkWatch(Watch):
 
 @pytest.fixture
 async def watch(world: DingTalkWorld, database_url: str) -> AsyncIterator[DingTalkWatch]:
-    wire = Wire(world.origin)
+    wire = Wire(world.origin, names_itself="/sandbox/api/messages")
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", wire.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -296,7 +296,6 @@ async def test_no_secret_that_ever_existed_can_be_read_anywhere(
     world, in_files = watch.world, database_url.startswith("sqlite")
     world.tenant.behaviour.rate_limits = False
     world.tenant.behaviour.honours_scope_codes = True
-    world.tenant.behaviour.tokens_give = "what was asked for"
     world.settings["BOT_DATABASE_URL"] = database_url
     if template:
         world.settings["DINGTALK_CARD_TEMPLATE_ID"] = template
