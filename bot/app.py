@@ -60,8 +60,8 @@ def page_link(settings: Settings, platform: Platform) -> str | None:
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterator[Bot]:
     """Yield the bot with its parts built and connected, but no work started."""
-    seal, entries = keyring_from(settings), configured(settings)
-    database = await open_database(settings.database_url, seal, *(each.app(settings) for each in entries))
+    keyring, entries = keyring_from(settings), configured(settings)
+    database = await open_database(settings.database_url, keyring, *(each.app(settings) for each in entries))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         platforms = [await stack.enter_async_context(each.build(settings)) for each in entries]
@@ -74,7 +74,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             },
             worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(utc_now())[-6:]}",
             public_url=settings.public_url or "",
-            key_ids=seal.key_ids,
+            key_ids=keyring.key_ids,
             admins={app: admins_of(entry, settings) for app, entry in by_app.items()},
             authorization_ttl=settings.authorization_ttl,
             deferred_ttl=settings.deferred_ttl,
@@ -116,9 +116,9 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as doors:
+    async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as ingress_stack:
         await takeover.enter(bot)
-        application = routes.build(bot, await doors.enter_async_context(ingresses(settings, bot)))
+        application = routes.build(bot, await ingress_stack.enter_async_context(ingresses(settings, bot)))
         runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLER_TIMEOUT)
         await runner.setup()
         worker = Worker(bot)
@@ -135,7 +135,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             on_stop()
             log.info("stopping")
         finally:
-            await shut_down(bot, runner, worker, tasks, doors)
+            await shut_down(bot, runner, worker, tasks, ingress_stack)
 
 
 async def listen(runner: web.AppRunner, settings: Settings) -> None:
@@ -163,12 +163,12 @@ async def shut_down(
     runner: web.AppRunner,
     worker: Worker,
     tasks: list[asyncio.Task[None]],
-    doors: contextlib.AsyncExitStack,
+    ingress_stack: contextlib.AsyncExitStack,
 ) -> None:
     """Stop accepting work, finish or release running work, and delete the replica's row."""
     for task in tasks[1:]:
         task.cancel()
-    await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot), doors.aclose())
+    await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot), ingress_stack.aclose())
     await asyncio.gather(*tasks, return_exceptions=True)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(DEREGISTER_TIMEOUT):

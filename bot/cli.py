@@ -343,14 +343,14 @@ def audit(chosen: argparse.Namespace) -> int:
 def explain(chosen: argparse.Namespace) -> int:
     from bot.store import operator_queries  # noqa: PLC0415
 
-    def story(c: Connection) -> Row | list[str]:
+    def explain_user(c: Connection) -> Row | list[str]:
         found = operator_queries.find_user(c, chosen.user)
         if len(found) == 1:
             return operator_queries.explain(c, found[0], now())
         alike = len({each.open_id for each in found}) < len(found)
         return [str(each) if alike else each.open_id for each in found]
 
-    answer = read(story)
+    answer = read(explain_user)
     if isinstance(answer, list):
         complain(no_single_match(chosen.user, answer))
         return FAILED

@@ -176,7 +176,7 @@ def shown(value: Value) -> str:
         case Mapping():
             return ", ".join(f"{_words(str(name))} {shown(each)}" for name, each in value.items()) or "none"
         case list():
-            # A nested list holds the alternatives of a scope requirement.
+            # A nested list contains the alternatives of a scope requirement.
             parts = [
                 " or ".join(map(shown, each)) if isinstance(each, list) else shown(each) for each in value
             ]
@@ -200,7 +200,7 @@ def padded(text: str, room: int) -> str:
 
 
 def cut(text: str, room: int) -> str:
-    """Shorten text to `room` columns. Of an id or key both ends are kept, because they distinguish it."""
+    """Shorten text to `room` columns. Both ends of an id or key are kept, because they distinguish it."""
     if width(text) <= room:
         return text
     tail = _within(text[::-1], (room - 1) // 2)[::-1] if " " not in text else ""

@@ -11,7 +11,7 @@ from bot import settings
 from bot.core.commands import Registry
 from bot.core.errors import BotError, ConfigurationError
 from bot.core.network import is_loopback
-from bot.findings import Finding, bounded, side_by_side, trouble
+from bot.findings import Finding, bounded, error_finding, run_concurrently
 from bot.platforms import Entry, all_commands, configured, own_commands
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
@@ -24,7 +24,7 @@ def run(environ: Mapping[str, str]) -> int:
     """Print every finding and return the exit code."""
     findings = asyncio.run(examine(environ))
     for finding in findings:
-        print(finding)  # noqa: T201 - the answer to an operator's command
+        print(finding)  # noqa: T201 - the output of an operator's command
     return 1 if any(finding.verdict == "FAIL" for finding in findings) else 0
 
 
@@ -35,12 +35,12 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     except ConfigurationError as error:
         return [*wrong_configuration(error), *await database_alone(environ)]
     entries = configured(loaded)
-    found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
+    found = [Finding("ok", "configuration", "every setting is valid"), *warnings(loaded)]
     commands = {}
     for entry in entries:
         commands[entry.name], broken = known_commands(entry)
         found += broken
-    found += await side_by_side(database(loaded))
+    found += await run_concurrently(database(loaded))
     found += proxies(loaded, [origin for entry in entries for origin in entry.origins(loaded)])
     found += public_url(loaded, [origin for entry in entries for origin in entry.origins(loaded)])
     of_each = await asyncio.gather(*(each.examine(loaded, commands[each.name]) for each in entries))
@@ -57,7 +57,7 @@ def wrong_configuration(error: ConfigurationError) -> list[Finding]:
 
 
 async def database_alone(environ: Mapping[str, str]) -> Sequence[Finding]:
-    """Check the database even though the app's settings are wrong."""
+    """Check the database although other settings are wrong; return nothing if its own settings are wrong too."""
     try:
         return await bounded(database(settings.load_for_operator(environ)))
     except ConfigurationError:
@@ -65,11 +65,11 @@ async def database_alone(environ: Mapping[str, str]) -> Sequence[Finding]:
 
 
 def known_commands(entry: Entry) -> tuple[Registry, list[Finding]]:
-    """Return a platform's commands; without those of packages, with a finding, if one of them cannot be used."""
+    """Return a platform's commands. If a package's command cannot be used: only the bot's own commands, and a finding."""
     try:
         return all_commands(entry), []
     except BrokenPlugin as error:
-        return own_commands(entry), [trouble("commands", error)]
+        return own_commands(entry), [error_finding("commands", error)]
 
 
 def warnings(loaded: OperatorSettings) -> list[Finding]:
@@ -79,7 +79,7 @@ def warnings(loaded: OperatorSettings) -> list[Finding]:
 def public_url(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
     subject = "public URL"
     if loaded.public_url is None:
-        return [Finding("ok", subject, "none: authorization goes by device flow")]
+        return [Finding("ok", subject, "none: users authorize by device flow")]
     here = urlsplit(loaded.public_url)
     if not is_loopback(here.hostname or ""):
         return [Finding("ok", subject, loaded.public_url)]
@@ -88,8 +88,8 @@ def public_url(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
         return [Finding("warn", subject, f"{loaded.public_url}, but the bot listens on {loaded.port}", fix)]
     if all(is_loopback(urlsplit(each).hostname or "") for each in origins):
         return [Finding("ok", subject, loaded.public_url)]
-    words = f"{loaded.public_url} can be opened on this machine only, not from a phone"
-    return [Finding("warn", subject, words, "Set BOT_PUBLIC_URL to an https origin for other people.")]
+    message = f"{loaded.public_url} can be opened on this machine only, not from a phone"
+    return [Finding("warn", subject, message, "Set BOT_PUBLIC_URL to an https origin for other people.")]
 
 
 # --- the database ------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ async def database(loaded: OperatorSettings) -> Sequence[Finding]:
         # In a thread, because it runs its own event loop.
         await asyncio.to_thread(check_schema, loaded.database_url)
     except BotError as error:
-        return [trouble("database", error)]
+        return [error_finding("database", error)]
     exposed = [Finding("warn", "database", line) for line in settings.exposed_database(loaded.database_url)]
     return [Finding("ok", "database", "reachable and migrated"), *exposed, await encryption_keys(loaded)]
 
@@ -108,15 +108,15 @@ async def database(loaded: OperatorSettings) -> Sequence[Finding]:
 async def encryption_keys(loaded: OperatorSettings) -> Finding:
     if not loaded.encryption_keys:
         return Finding("FAIL", "encryption keys", "none are set")
-    seal = Keyring([key.reveal() for key in loaded.encryption_keys])
+    keyring = Keyring([key.reveal() for key in loaded.encryption_keys])
     try:
         known = await asyncio.to_thread(
-            read_without_keys, loaded.database_url, lambda c: key_rotation.keys_fit(c, seal)
+            read_without_keys, loaded.database_url, lambda c: key_rotation.keys_fit(c, keyring)
         )
     except BotError as error:
-        return trouble("encryption keys", error)
-    words = "they open what is stored" if known else "nothing is sealed yet"
-    return Finding("ok", "encryption keys", f"{len(loaded.encryption_keys)}, and {words}")
+        return error_finding("encryption keys", error)
+    message = "they open the stored values" if known else "nothing is sealed yet"
+    return Finding("ok", "encryption keys", f"{len(loaded.encryption_keys)}, and {message}")
 
 
 def proxies(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
@@ -127,5 +127,5 @@ def proxies(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
     for origin in dict.fromkeys(origins):
         proxy = loaded.network.proxy_for(origin)
         found.setdefault(f"through {proxy.url}" if proxy else "without a proxy", []).append(origin)
-    words = "; ".join(f"{' and '.join(reached)} {how}" for how, reached in found.items())
-    return [Finding("ok", "proxy", words)]
+    message = "; ".join(f"{' and '.join(reached)} {how}" for how, reached in found.items())
+    return [Finding("ok", "proxy", message)]

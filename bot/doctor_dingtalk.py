@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bot.core.api import AppScopeMissing, Refused, Unreachable
 from bot.dingtalk.platform import DingTalkPlatform
-from bot.findings import Finding, describe_outcome, side_by_side
+from bot.findings import Finding, describe_outcome, run_concurrently
 from bot.settings import DingTalkSettings, Settings
 
 
@@ -24,7 +24,7 @@ async def examine(
     if found[0].verdict != "ok":
         rest = "not checked without credentials: events, member look-ups, redirect URL, card template"
         return [*found, Finding("warn", "app", rest)]
-    found += await side_by_side(
+    found += await run_concurrently(
         events(own, platform),
         lookups(platform),
         redirect_url(loaded, platform),
@@ -36,7 +36,7 @@ async def examine(
 SCOPES = Finding(
     "warn",
     "scopes",
-    "the platform does not tell which scopes the app has",
+    "the platform does not report which scopes the app has",
     "Add the scopes of the README's table in the developer console, Contact.User.Read among them.",
 )
 
@@ -55,7 +55,7 @@ def client_script(loaded: Settings, own: DingTalkSettings) -> list[Finding]:
     subject = "client script"
     if loaded.public_url is None:
         fix = "Set BOT_PUBLIC_URL: DingTalk has no way to authorize without a page of the bot."
-        return [Finding("FAIL", subject, "no browser reaches the bot, so nobody can authorize", fix)]
+        return [Finding("FAIL", subject, "browsers cannot reach the bot, so nobody can authorize", fix)]
     url, _, integrity = own.jsapi_url.partition("#")
     if integrity:
         return [Finding("ok", subject, f"{url}, checked by browsers")]
@@ -63,14 +63,14 @@ def client_script(loaded: Settings, own: DingTalkSettings) -> list[Finding]:
         "Append #sha384- and the hash of a copy that you trust to DINGTALK_JSAPI_URL: "
         "openssl dgst -sha384 -binary FILE | openssl base64 -A"
     )
-    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", fix)]
+    return [Finding("warn", subject, f"browsers run {url} in whatever version it is served", fix)]
 
 
 async def events(own: DingTalkSettings, platform: DingTalkPlatform) -> Sequence[Finding]:
     subject = "events"
     if own.events == "webhook":
-        words = "posted to /dingtalk/events, as far as the robot in the console is set to HTTP mode"
-        return [Finding("ok", subject, words)]
+        message = "posted to /dingtalk/events, if the robot is set to HTTP mode in the developer console"
+        return [Finding("ok", subject, message)]
     problem = await platform.check_stream()
     if problem is None:
         return [Finding("ok", subject, "the platform opens a long connection")]
@@ -80,8 +80,8 @@ async def events(own: DingTalkSettings, platform: DingTalkPlatform) -> Sequence[
 async def lookups(platform: DingTalkPlatform) -> Sequence[Finding]:
     subject, problem = "member look-ups", await platform.check_lookups()
     if problem is None:
-        return [Finding("ok", subject, "the app may look up who has consented")]
-    fix = "Add the scope qyapi_get_member to the app: without it no consent can be checked, and none counts."
+        return [Finding("ok", subject, "the app may look up members, and so verify who has consented")]
+    fix = "Add the scope qyapi_get_member to the app: without it no consent can be verified, so none is accepted."
     return [Finding("FAIL", subject, describe_outcome(problem), fix)]
 
 
@@ -90,20 +90,20 @@ async def redirect_url(loaded: Settings, platform: DingTalkPlatform) -> Sequence
     if loaded.public_url is None:
         return []
     url = f"{loaded.public_url}{platform.callback_path}"
-    answer = await platform.open_login_page(url)
-    if isinstance(answer, Unreachable):
-        return [Finding("FAIL", subject, answer.reason, "Check DINGTALK_LOGIN_URL and the network.")]
-    if answer >= 400:
+    status = await platform.open_login_page(url)
+    if isinstance(status, Unreachable):
+        return [Finding("FAIL", subject, status.reason, "Check DINGTALK_LOGIN_URL and the network.")]
+    if status >= 400:
         fix = f"Register {url} in the developer console, Security Settings."
-        return [Finding("FAIL", subject, f"the login page does not open (HTTP {answer})", fix)]
-    words = f"the login page opens; whether it accepts {url} only the developer console shows"
-    return [Finding("ok", subject, words)]
+        return [Finding("FAIL", subject, f"the login page does not open (HTTP {status})", fix)]
+    message = f"the login page opens; only the developer console shows whether it accepts {url}"
+    return [Finding("ok", subject, message)]
 
 
 async def template(own: DingTalkSettings, platform: DingTalkPlatform) -> Sequence[Finding]:
     subject = "card template"
     if own.card_template_id is None:
-        return [Finding("ok", subject, "none: plain action cards, which cannot be changed")]
+        return [Finding("ok", subject, "none: plain action cards, which cannot be updated")]
     problem = await platform.check_template()
     if problem is None:
         return [Finding("ok", subject, "it exists and is published")]
@@ -117,5 +117,5 @@ def administrators(admins: Sequence[str]) -> list[Finding]:
     if admins:
         return [Finding("ok", "administrators", f"{len(admins)} configured")]
     fix = "Set BOT_ADMINS to their user IDs."
-    words = "nobody is told what only an administrator can fix"
-    return [Finding("warn", "administrators", words, fix)]
+    message = "nobody is informed of what only an administrator can fix"
+    return [Finding("warn", "administrators", message, fix)]

@@ -11,7 +11,7 @@ from bot.core.api import RateLimited, Refused, Unreachable
 from bot.core.commands import Registry
 from bot.core.errors import CommandMistake
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
-from bot.findings import Finding, describe_outcome, side_by_side, trouble
+from bot.findings import Finding, describe_outcome, error_finding, run_concurrently
 from bot.lark import doctor_checks
 from bot.lark.doctor_checks import Reachable
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND
@@ -22,7 +22,7 @@ from bot.transport.http_client import HttpClient
 
 NOTABLE_SKEW = timedelta(seconds=30)
 LARGEST_SKEW = timedelta(minutes=5)
-"""Beyond this, the webhook rejects signed events as coming from the future."""
+"""Beyond this, the webhook rejects signed events, because their timestamps are in the future."""
 
 
 async def examine(
@@ -31,10 +31,10 @@ async def examine(
     """Return every finding about the app, in a fixed order. Changes nothing at the platform."""
     http = HttpClient(loaded.network)
     try:
-        found = await side_by_side(reachability(own, http), credentials(own, http))
+        found = await run_concurrently(reachability(own, http), credentials(own, http))
         found += client_script(loaded, own)
         if any(each.subject == "credentials" and each.verdict == "ok" for each in found):
-            found += await side_by_side(
+            found += await run_concurrently(
                 bot_ability(platform),
                 redirect_urls(loaded, platform),
                 signing_in(loaded, own, http),
@@ -64,7 +64,7 @@ def client_script(loaded: Settings, own: LarkSettings) -> list[Finding]:
         "Append #sha384- and the hash of a copy that you trust to LARK_JSSDK_URL: "
         "openssl dgst -sha384 -binary FILE | openssl base64 -A"
     )
-    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", fix)]
+    return [Finding("warn", subject, f"browsers run {url} in whatever version it is served", fix)]
 
 
 def origins(own: LarkSettings) -> list[str]:
@@ -73,36 +73,36 @@ def origins(own: LarkSettings) -> list[str]:
 
 
 async def reachability(own: LarkSettings, http: HttpClient) -> Sequence[Finding]:
-    answers = await asyncio.gather(*(doctor_checks.check_reachable(http, each) for each in origins(own)))
+    responses = await asyncio.gather(*(doctor_checks.check_reachable(http, each) for each in origins(own)))
     found = [
-        unreachable(origin, answer)
-        if isinstance(answer, Unreachable)
-        else Finding("ok", "platform", f"{origin} answers")
-        for origin, answer in zip(origins(own), answers, strict=True)
+        unreachable(origin, response)
+        if isinstance(response, Unreachable)
+        else Finding("ok", "platform", f"{origin} responds")
+        for origin, response in zip(origins(own), responses, strict=True)
     ]
-    match answers[0]:
+    match responses[0]:
         case Reachable(clock_ahead=None):
-            found.append(Finding("warn", "clock", "cannot tell: the platform did not say the time"))
+            found.append(Finding("warn", "clock", "cannot tell: the platform's response has no usable date"))
         case Reachable(clock_ahead=timedelta() as ahead):
             found.append(clock(ahead))
     return found
 
 
-def unreachable(origin: str, trouble: Unreachable) -> Finding:
+def unreachable(origin: str, problem: Unreachable) -> Finding:
     """Report an unreachable origin. A reason about a certificate or a proxy already contains its fix."""
-    says = "certificate" in trouble.reason or "proxy" in trouble.reason
-    fix = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
-    return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", fix)
+    has_fix = "certificate" in problem.reason or "proxy" in problem.reason
+    fix = "" if has_fix else "Fix the network, HTTPS_PROXY, or the address in the settings."
+    return Finding("FAIL", "platform", f"{origin} is not reachable: {problem.reason}", fix)
 
 
 def clock(ahead: timedelta) -> Finding:
     off = abs(ahead)
-    words = (
+    message = (
         f"{off.total_seconds():.0f} seconds {'ahead of' if ahead > timedelta() else 'behind'} the platform's"
     )
     if off > NOTABLE_SKEW:
         verdict: Literal["warn", "FAIL"] = "FAIL" if off > LARGEST_SKEW else "warn"
-        return Finding(verdict, "clock", words, "Synchronize this machine's clock (NTP).")
+        return Finding(verdict, "clock", message, "Synchronize this machine's clock (NTP).")
     return Finding("ok", "clock", "agrees with the platform's")
 
 
@@ -149,9 +149,11 @@ async def signing_in(loaded: Settings, own: LarkSettings, http: HttpClient) -> S
         return [Finding("ok", subject, f"codes are exchanged at {where}")]
     if found is None:
         return [Finding("warn", subject, f"cannot tell whether {where} is there")]
-    words = f"{where} is not there, so anyone who obtains the code of another user's link can sign in with it"
+    message = (
+        f"{where} is not there, so anyone who obtains the code of another user's link can sign in with it"
+    )
     fix = "No setting of the bot changes that. Keep the callback's query out of the logs of proxies."
-    return [Finding("warn", subject, words, fix)]
+    return [Finding("warn", subject, message, fix)]
 
 
 EXAMPLE_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
@@ -163,7 +165,7 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
     try:
         needs = requirements(commands)
     except CommandMistake as error:
-        return [trouble("commands", error)]
+        return [error_finding("commands", error)]
     wanted = frozenset(clause[0] for clause in needs) | {OFFLINE_ACCESS}
     enabled = await platform.enabled_scopes(fresh=True)
     if enabled is None:
@@ -181,8 +183,8 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
         found.append(Finding("FAIL", subject, f"{len(absent)} to enable", f"Enable and publish: {link}"))
     if OFFLINE_ACCESS not in enabled:
         fix = f"Enable it: {platform.console_link(frozenset({OFFLINE_ACCESS}))}"
-        words = "offline_access is not enabled, so users must authorize again whenever a token expires"
-        found.append(Finding("warn", subject, words, fix))
+        message = "offline_access is not enabled, so users must authorize again whenever a token expires"
+        found.append(Finding("warn", subject, message, fix))
     return found or [
         Finding("ok", subject, "every scope that the commands need is enabled for user identity")
     ]
@@ -215,9 +217,9 @@ async def events(loaded: Settings, own: LarkSettings, http: HttpClient) -> Seque
             )
         ]
     if own.events == "webhook":
-        words = "webhook: the encrypt key is set"
+        message = "webhook: the encrypt key is set"
         where = f"{loaded.public_url or 'https://…'}/lark/events"
-        return [Finding("ok", "events", f"{words}; the request URL is {where}")]
+        return [Finding("ok", "events", f"{message}; the request URL is {where}")]
     if problem is None:
         return [Finding("ok", "events", "websocket: the platform offers a long connection")]
     fix = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
@@ -230,8 +232,10 @@ async def administrators(admins: Sequence[str], platform: LarkPlatform) -> Seque
     found = await platform.administrators()
     if found:
         return [Finding("ok", "administrators", f"{', '.join(found)} (the app's owner)")]
-    words = "none: the app's owner cannot be read"
-    return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of the administrators.")]
+    message = "none: the app's owner cannot be read"
+    return [
+        Finding("warn", "administrators", message, "Set BOT_ADMINS to the open_ids of the administrators.")
+    ]
 
 
 async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
@@ -251,5 +255,5 @@ async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
                 "FAIL", subject, f"{open_id} cannot be sent messages: {describe_outcome(refusal)}", fix
             )
         case problem:
-            words = f"cannot tell whether {open_id} is a user of this app: {describe_outcome(problem)}"
-            return Finding("warn", subject, words, fix)
+            message = f"cannot tell whether {open_id} is a user of this app: {describe_outcome(problem)}"
+            return Finding("warn", subject, message, fix)

@@ -22,14 +22,14 @@ class Finding:
 
     verdict: Literal["ok", "warn", "FAIL"]
     subject: str
-    words: str
+    message: str
     fix: str = ""
 
     platform: str = ""
     """The platform concerned, if there are several."""
 
     def __str__(self) -> str:
-        line = f"{self.words}. {self.fix}" if self.fix else self.words
+        line = f"{self.message}. {self.fix}" if self.fix else self.message
         about = f"{self.platform:<9} " if self.platform else ""
         return f"{self.verdict:<5} {about}{self.subject:<16} {escape(redact(line))}"
 
@@ -37,7 +37,8 @@ class Finding:
 Check = Awaitable[Sequence[Finding]]
 
 
-async def side_by_side(*checks: Check) -> list[Finding]:
+async def run_concurrently(*checks: Check) -> list[Finding]:
+    """Return the findings of all checks, in the order of the checks."""
     return [finding for findings in await asyncio.gather(*map(bounded, checks)) for finding in findings]
 
 
@@ -45,10 +46,10 @@ async def bounded(check: Check) -> Sequence[Finding]:
     try:
         return await asyncio.wait_for(check, TIMEOUT)
     except TimeoutError:
-        return [Finding("FAIL", "network", f"no answer within {TIMEOUT:.0f} seconds")]
+        return [Finding("FAIL", "network", f"no response within {TIMEOUT:.0f} seconds")]
 
 
-def trouble(subject: str, error: BotError) -> Finding:
+def error_finding(subject: str, error: BotError) -> Finding:
     message = str(error)
     return Finding(
         "FAIL", subject, message.rstrip("."), "" if error.hint.rstrip(".") in message else error.hint
@@ -66,4 +67,4 @@ def describe_outcome(outcome: Outcome) -> str:
         case RateLimited():
             return "the platform asks to slow down"
         case _:
-            return f"unexpected answer ({type(outcome).__name__})"
+            return f"unexpected response ({type(outcome).__name__})"

@@ -163,7 +163,7 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level.upper())
     logging.captureWarnings(True)
-    # The access log contains each request line with its query, and queries carry codes and states.
+    # The access log contains each request line with its query, and queries contain codes and states.
     logging.getLogger("aiohttp.access").disabled = True
     logging.getLogger("aiohttp.server").addFilter(_is_our_error)
     # At level info, alembic would log its plugins and each revision at every start.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 from bot import doctor_dingtalk, doctor_lark
 from bot.core.api import Json
@@ -17,7 +17,7 @@ from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.commands import Command, Registry, registry
 from bot.core.events import Outage, Unauthentic, UrlVerification
 from bot.core.platform import Platform
-from bot.dingtalk import stream as dingtalk_stream
+from bot.dingtalk import stream as stream_of_dingtalk
 from bot.dingtalk.commands import COMMANDS as DINGTALK_COMMANDS
 from bot.dingtalk.commands import WORDS as DINGTALK_WORDS
 from bot.dingtalk.frames import Frame
@@ -34,7 +34,7 @@ from bot.settings import DingTalkSettings, LarkSettings, Settings
 
 
 class Connection(Protocol):
-    """A connection by which a platform's events arrive, and which this process opens."""
+    """A connection that this process opens to receive a platform's events."""
 
     @property
     def outage(self) -> Outage | None: ...
@@ -45,7 +45,7 @@ class Connection(Protocol):
 
 
 class Entry(Protocol):
-    """One platform. What takes the settings is only called if the platform `is_configured`."""
+    """One platform. Other methods that take the settings are called only if `is_configured` returns True."""
 
     name: str
     """The platform's name in `UserKey.platform`, in URL paths, and in the `platform` of a command."""
@@ -107,10 +107,10 @@ class LarkEntry:
         )
 
     def connect(self, settings: Settings, bot: Bot) -> LongConnection | None:
-        own, platform = lark(settings), bot.platforms[self.app(settings)]
+        own = lark(settings)
         if own.events == "webhook":
             return None
-        assert isinstance(platform, LarkPlatform)
+        platform = cast(LarkPlatform, bot.platforms[self.app(settings)])
         return LongConnection(
             app_id=own.app_id,
             app_secret=own.app_secret,
@@ -180,12 +180,12 @@ class DingTalkEntry:
             network=settings.network,
         )
 
-    def connect(self, settings: Settings, bot: Bot) -> dingtalk_stream.LongConnection | None:
-        own, platform = dingtalk(settings), bot.platforms[self.app(settings)]
+    def connect(self, settings: Settings, bot: Bot) -> stream_of_dingtalk.LongConnection | None:
+        own = dingtalk(settings)
         if own.events == "webhook":
             return None
-        assert isinstance(platform, DingTalkPlatform)
-        return dingtalk_stream.LongConnection(
+        platform = cast(DingTalkPlatform, bot.platforms[self.app(settings)])
+        return stream_of_dingtalk.LongConnection(
             app_id=own.client_id,
             app_secret=own.client_secret,
             api_url=own.api_url,
@@ -215,7 +215,7 @@ async def accept_dingtalk_frame(bot: Bot, platform: DingTalkPlatform, frame: Fra
     """Accept a frame of the long connection, which the connection itself authenticates."""
     match platform.parse_frame(frame):
         case Unauthentic(reason=reason):
-            raise dingtalk_stream.EventNotAccepted(reason)
+            raise stream_of_dingtalk.EventNotAccepted(reason)
         case UrlVerification():
             return None
         case event:

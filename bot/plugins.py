@@ -21,7 +21,7 @@ class BrokenPlugin(BotError):
 
 
 DEFAULT_PLATFORM = "lark"
-"""The platform of a command that names none, for packages from before there were several platforms."""
+"""The platform of a command that names none: a package may be older than the support for several platforms."""
 
 
 def installed_commands(
@@ -36,12 +36,12 @@ def installed_commands(
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         command = load(entry)
-        meant_for = command.platform or DEFAULT_PLATFORM
-        if meant_for not in known:
+        intended = command.platform or DEFAULT_PLATFORM
+        if intended not in known:
             raise BrokenPlugin(
-                f"The command {command.typed} of {origin(entry)} is for the platform {meant_for!r}, which is unknown."
+                f"The command {command.typed} of {origin(entry)} is for the platform {intended!r}, which is unknown."
             )
-        if meant_for != platform:
+        if intended != platform:
             continue
         if command.name in taken:
             raise BrokenPlugin(
@@ -49,19 +49,19 @@ def installed_commands(
             )
         taken[command.name] = origin(entry)
         found.append(limited(command))
-        if wrong := scope_of_no_platform(found[-1], scopes):
+        if wrong := malformed_scope(found[-1], scopes):
             raise BrokenPlugin(
                 f"The needs of {command.typed} of {origin(entry)}: {wrong!r} is not the name of a scope of {platform}."
             )
     return tuple(found)
 
 
-def scope_of_no_platform(command: Command, scopes: ScopeSyntax) -> str | None:
-    """Return the scopes that a command needs without arguments and that do not have the form of its platform's scopes."""
+def malformed_scope(command: Command, scopes: ScopeSyntax) -> str | None:
+    """Return a scope that a command needs without arguments and that is not in the platform's syntax, or None."""
     try:
         named = [scope for clause in command.needs("") for scope in clause]
     except Exception:
-        # It may need arguments. What it needs with some is checked when it runs.
+        # It may require arguments. Its needs with arguments are checked when it runs.
         return None
     return next((scope for scope in named if not scopes.matches(scope)), None)
 

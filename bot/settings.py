@@ -38,9 +38,9 @@ class OperatorSettings:
     """The settings of commands that only read the database: no credentials of the app."""
 
     database_url: str = field(repr=False)
-    """May hold a password."""
+    """May contain a password."""
     encryption_keys: tuple[Secret, ...]
-    """The first encrypts, all decrypt. Never empty for `bot run`; may be empty for an operator's command."""
+    """The first seals, all open. Never empty for `bot run`; may be empty for an operator's command."""
     log_format: LogFormat
     log_level: LogLevel
     warnings: tuple[str, ...]
@@ -88,7 +88,7 @@ class Settings(OperatorSettings):
 
     lark: LarkSettings | None
     dingtalk: DingTalkSettings | None
-    """At least one platform is there."""
+    """At least one platform is configured."""
     public_url: str | None
     """None: no browser can reach the bot."""
     host: str
@@ -210,7 +210,7 @@ def _database_url(value: str) -> str:
 def _encryption_keys(value: str) -> tuple[Secret, ...]:
     keys = [key.strip() for key in value.split(",") if key.strip()]
     if not keys:
-        raise ValueError("holds no key. Make one with `bot keys new`.")
+        raise ValueError("contains no key. Make one with `bot keys new`.")
     for place, key in enumerate(keys, start=1):
         if not _is_key(key):
             raise ValueError(f"key {place} is not base64url of 32 bytes. Make one with `bot keys new`.")
@@ -265,7 +265,7 @@ class Setting:
     default: str | Mapping[Brand, str] | None = None
     default_description: str = ""
     required: bool = False
-    """By `bot run`; that of a platform, if the platform is served."""
+    """Whether `bot run` requires it. A setting of a platform is required only if that platform is served."""
     fix: str = ""
     """What to do when it is missing."""
     may_be_empty: bool = False
@@ -297,7 +297,7 @@ LARK: tuple[Setting, ...] = (
         name="LARK_BRAND",
         field="brand",
         parse=_one_of("lark", "feishu"),
-        meaning="`lark` or `feishu`: where the app lives; picks the three origins below.",
+        meaning="`lark` or `feishu`: the brand under which the app is registered; selects the three origins below.",
         default="lark",
     ),
     Setting(
@@ -328,7 +328,7 @@ LARK: tuple[Setting, ...] = (
         field="jssdk_url",
         parse=_script_url,
         meaning="The client's JavaScript SDK, for the page that authorizes inside the client. "
-        "With `#sha384-…` behind it, browsers run that very file and no other (Subresource Integrity).",
+        "With `#sha384-…` appended, browsers run only that exact file (Subresource Integrity).",
         default="https://lf1-cdn-tos.bytegoofy.com/goofy/lark/op/h5-js-sdk-1.5.16.js",
         default_description="the platform's",
     ),
@@ -439,7 +439,7 @@ DINGTALK: tuple[Setting, ...] = (
         field="jsapi_url",
         parse=_script_url,
         meaning="The client's JavaScript API, for the page that authorizes inside the client. "
-        "With `#sha384-…` behind it, browsers run that very file and no other (Subresource Integrity).",
+        "With `#sha384-…` appended, browsers run only that exact file (Subresource Integrity).",
         default="https://g.alicdn.com/dingding/dingtalk-jsapi/3.0.25/dingtalk.open.js",
         default_description="the platform's",
     ),
@@ -451,7 +451,7 @@ BOT: tuple[Setting, ...] = (
         field="public_url",
         parse=_origin,
         meaning="Origin under which browsers reach the bot. Explicitly empty: no browser can, "
-        "authorization goes by device flow.",
+        "authorization uses the device flow.",
         default="http://localhost:8080",
         may_be_empty=True,
     ),
@@ -491,7 +491,7 @@ BOT: tuple[Setting, ...] = (
         name="BOT_ADMINS",
         field="admins",
         parse=_open_ids,
-        meaning="Comma-separated `open_id`s: told what only an administrator can fix, "
+        meaning="Comma-separated `open_id`s: informed of what only an administrator can fix, "
         "and allowed to see the console.",
         default_description="the app's owner",
         when_absent=(),
@@ -528,7 +528,7 @@ BOT: tuple[Setting, ...] = (
         name="BOT_LOG_FORMAT",
         field="log_format",
         parse=_one_of("text", "json"),
-        meaning="`text` or `json`, a line a record, on stderr.",
+        meaning="`text` or `json`, one line per record, on stderr.",
         default="text",
     ),
     Setting(
@@ -594,7 +594,7 @@ def environment(directory: Path | None = None) -> Environment:
     from dotenv import dotenv_values  # noqa: PLC0415 - only those who have such a file wait for it
 
     try:
-        # No interpolation: a secret may hold a dollar sign.
+        # No interpolation: a secret may contain a dollar sign.
         written = dotenv_values(file, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         problem = f".env cannot be read ({type(error).__name__}). Fix the file or remove it."

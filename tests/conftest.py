@@ -1,4 +1,4 @@
-"""Real databases for tests: a SQLite file, and PostgreSQL, started once for all tests that want it."""
+"""Real databases for tests: SQLite files, and a PostgreSQL server that is started once."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from sqlalchemy.pool import NullPool
 
 from bot.store.open_database import upgrade
 
-from .forking import Forker
+from .bot_process import Forker
 
 TEMPLATE = "bot_template"
 
-# No deadline for one example: a busy machine is no fault. What takes long is caught by tests that measure it. In CI
-# the examples are the same each time, so that a failure there is a change's and not chance's.
+# Examples have no deadline, because a busy machine is no failure; other tests measure time. In CI the examples are
+# always the same, so that a failure is caused by a change and not by chance.
 settings.register_profile("everywhere", max_examples=120, deadline=None)
 settings.register_profile("ci", settings.get_profile("everywhere"), derandomize=True)
 settings.register_profile("quick", settings.get_profile("everywhere"), max_examples=15, derandomize=True)
@@ -38,7 +38,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "everywhere")
 
 @pytest.fixture(scope="session")
 def postgresql_process() -> Iterator[Any]:
-    """A PostgreSQL server of our own. Without one tests are skipped, except where CI=true: there they fail."""
+    """Start a PostgreSQL server. Without one, tests are skipped, or fail if CI=true."""
     directory = Path(tempfile.mkdtemp(prefix="bot-pg-", dir="/tmp"))
     try:
         with warnings.catch_warnings():
@@ -57,14 +57,14 @@ def postgresql_process() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def postgresql_server(postgresql_process: Any) -> str:
-    """Its URL."""
+    """The URL of the PostgreSQL server."""
     url = make_url(postgresql_process.get_uri()).set(drivername="postgresql+asyncpg")
     return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql_server: str) -> str:
-    """A migrated database that others are copied from: quicker than migrating each."""
+    """Create a migrated database that others are copied from, which is faster than migrating each."""
     administer(postgresql_server, f"CREATE DATABASE {TEMPLATE}")
     upgrade(named(postgresql_server, TEMPLATE))
     return postgresql_server
@@ -81,7 +81,7 @@ def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
 
 @contextmanager
 def copied_postgresql(server: str) -> Iterator[str]:
-    """The URL of a migrated database, for as long as it is needed."""
+    """Yield the URL of a migrated database, and drop it at the end."""
     name = f"bot_{uuid4().hex[:12]}"
     administer(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield named(server, name)
@@ -90,13 +90,13 @@ def copied_postgresql(server: str) -> Iterator[str]:
 
 @pytest.fixture
 def postgresql_copies(postgresql_template: str) -> Callable[[], AbstractContextManager[str]]:
-    """Makes as many migrated PostgreSQL databases as a test wants."""
+    """Return a function that makes migrated PostgreSQL databases."""
     return lambda: copied_postgresql(postgresql_template)
 
 
 @pytest.fixture
 def postgresql_url(postgresql_template: str) -> Iterator[str]:
-    """A PostgreSQL database of this test's own, migrated."""
+    """The URL of a migrated PostgreSQL database for one test."""
     with copied_postgresql(postgresql_template) as url:
         yield url
 
@@ -111,21 +111,21 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
-    """A SQLite database of this test's own, migrated."""
+    """The URL of a migrated SQLite database for one test."""
     shutil.copy(sqlite_template, tmp_path / "bot.db")
     return f"sqlite+aiosqlite:///{tmp_path}/bot.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A migrated database of this test's own: the test runs on each kind."""
+    """The URL of a migrated database for one test, which runs on each kind."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without tables: the test runs on each kind."""
+    """The URL of a database without tables, for a test that runs on each kind."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/empty.db"
     url: str = request.getfixturevalue("empty_postgresql_url")
@@ -145,7 +145,7 @@ def named(url: str, database: str) -> str:
 
 
 def administer(url: str, statement: str) -> None:
-    """Runs a statement that cannot be in a transaction."""
+    """Run a statement that cannot be in a transaction."""
 
     async def run() -> None:
         engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
@@ -153,7 +153,7 @@ def administer(url: str, statement: str) -> None:
             await connection.execute(text(statement))
         await engine.dispose()
 
-    # A thread of its own, because a test may have an event loop already.
+    # In another thread, because a test may already have an event loop.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, run()).result()
 
@@ -167,7 +167,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the crash suite counted, wherever its tests ran."""
+    """Print what the crash suite counted, on all workers."""
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name, value in getattr(report, "user_properties", ()):
             if name == "crashes" and report.when == "call":
@@ -176,8 +176,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Nothing that is collected ever becomes garbage, and looking through it again and again takes longer than most
-    tests."""
+    """Exclude the collected tests from garbage collection: they stay, and scanning them again and again is slow."""
     gc.disable()
     try:
         return (yield)
@@ -197,11 +196,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def waiting_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """The order in which every worker starts with its share of the tests that wait, the longest of all first.
+    """Order the tests so that every worker starts with its share of those that mostly wait, the longest first.
 
-    `--dist worksteal` gives each worker one block of the list, and blocks that end early take from the ends of others.
-    In the order of the files one worker would hold most of the stories, which mostly wait, and they would still be
-    waiting when nothing is left to compute beside them.
+    `--dist worksteal` gives each worker one block of the list; idle workers steal from the ends of other blocks. In
+    file order, one worker would get most of the stories, and they would still wait when no other test is left to run.
     """
 
     def rank(item: pytest.Item) -> int:

@@ -1,4 +1,4 @@
-"""Ports that are chosen now and listened on later, or again: by a process that is only about to start, say."""
+"""Free ports that are chosen now and listened on later, for example by a process that has yet to start."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = itertools.cycle(
     random.sample(range(15_000 + WORKER % 17 * 1_000, 16_000 + WORKER % 17 * 1_000), 1_000)
 )
-"""No connection going out is given one of these (those are above), and each of the tests' workers has its own."""
+"""Below the range of outgoing connections, and separate for each worker of the tests."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that nobody else chooses before it is listened on."""
+    """Return a port that is free, and that no other test chooses."""
     while True:
         port = next(PORTS)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

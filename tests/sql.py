@@ -1,4 +1,4 @@
-"""SQL on the bot's database as an operator would run it, past the bot's own store."""
+"""SQL on the bot's database without the bot's store, as an operator would run it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Rows = list[dict[str, Any]]
 
 
 class Sql:
-    """A client of the test's own, on either database; every statement commits by itself."""
+    """A client for either database. Every statement commits by itself."""
 
     def __init__(self, url: str) -> None:
         backend, _, rest = url.partition("://")
@@ -25,7 +25,7 @@ class Sql:
             self._postgresql = create_async_engine(url, isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: str, **parameters: Any) -> Rows:
-        """What the statement returns; an empty list for one that returns no rows."""
+        """Run a statement and return its rows, or an empty list."""
         if self._sqlite is not None:
             return await asyncio.to_thread(self._run_on_sqlite, self._sqlite, statement, parameters)
         assert self._postgresql is not None
@@ -43,7 +43,7 @@ class Sql:
 
 
 async def query(url: str, statement: str, **parameters: Any) -> Rows:
-    """One statement over a connection of its own."""
+    """Run one statement on a new connection."""
     client = Sql(url)
     try:
         return await client.rows(statement, **parameters)

@@ -29,7 +29,7 @@ from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
 from bot.store.open_database import open_database, upgrade
 from bot.store.transaction import Database
-from tests.forking import Forker, strict_bot
+from tests.bot_process import Forker, strict_bot
 from tests.store.examples import open_request, save_grant
 
 ROOT = Path(__file__).resolve().parent.parent

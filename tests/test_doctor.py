@@ -73,7 +73,7 @@ async def test_a_script_of_others_that_no_browser_checks_is_named(patient: Patie
 async def test_the_secret_is_not_in_any_line(patient: Patient) -> None:
     found = await patient.examined(LARK_APP_SECRET="hush-hush-hush-hush")
     assert failed(found) == {"credentials"}
-    assert "not checked" in found["app"][0].words
+    assert "not checked" in found["app"][0].message
     assert "hush" not in str(found)
 
 
@@ -95,16 +95,16 @@ async def test_a_database_without_tables_is_named_with_its_remedy(patient: Patie
 
 
 async def test_looking_does_not_give_the_database_its_keys(patient: Patient) -> None:
-    assert "nothing is sealed yet" in (await patient.examined())["encryption keys"][0].words
+    assert "nothing is sealed yet" in (await patient.examined())["encryption keys"][0].message
     found = await patient.examined(BOT_ENCRYPTION_KEYS=base64.urlsafe_b64encode(bytes(32)).decode())
-    assert "nothing is sealed yet" in found["encryption keys"][0].words
+    assert "nothing is sealed yet" in found["encryption keys"][0].message
 
 
 async def test_where_a_leaked_code_could_sign_somebody_in_it_is_said_and_nothing_fails(
     patient: Patient,
 ) -> None:
     (finding,) = (await patient.examined())["sign-in"]
-    assert (finding.verdict, finding.words.endswith("/oauth/v3/token")) == ("ok", True)
+    assert (finding.verdict, finding.message.endswith("/oauth/v3/token")) == ("ok", True)
     for kind, options, word in (
         ("status", {"status": 404, "body": "404 page not found"}, "is not there"),
         ("down", {}, "cannot tell"),
@@ -112,7 +112,7 @@ async def test_where_a_leaked_code_could_sign_somebody_in_it_is_said_and_nothing
         fault = Fault("f1", kind, {"path": "/oauth/v3/token"}, None, options)
         patient.tenant.faults.all["f1"] = fault
         found = await patient.examined()
-        assert (found["sign-in"][0].verdict, word in found["sign-in"][0].words) == ("warn", True)
+        assert (found["sign-in"][0].verdict, word in found["sign-in"][0].message) == ("warn", True)
         assert failed(found) == set()
     found = await patient.examined(BOT_PUBLIC_URL="")
     assert found["sign-in"][0].verdict == "ok"
@@ -132,7 +132,7 @@ async def test_a_command_whose_scopes_are_not_enabled_is_named_with_the_page_tha
     for scope in ("task:task:read", "task:task:write"):
         patient.tenant.app.scopes[scope] = ScopeSwitch(user=False, tenant=False)
     found = (await patient.examined())["scopes"]
-    assert any("/tasks" in each.words for each in found)
+    assert any("/tasks" in each.message for each in found)
     assert "/auth?q=" in found[-1].fix
 
 
@@ -151,7 +151,7 @@ async def test_without_offline_access_there_is_a_warning(patient: Patient) -> No
 async def test_a_public_url_that_phones_cannot_open_is_pointed_out(patient: Patient) -> None:
     found = await patient.examined(BOT_PUBLIC_URL="http://localhost:8081")
     assert found["public URL"][0].verdict == "warn"
-    assert "8080" in found["public URL"][0].words
+    assert "8080" in found["public URL"][0].message
 
 
 async def test_without_a_browser_no_redirect_url_is_needed(patient: Patient) -> None:
@@ -162,7 +162,7 @@ async def test_without_a_browser_no_redirect_url_is_needed(patient: Patient) -> 
 
 async def test_a_webhook_is_looked_at_by_its_settings(patient: Patient) -> None:
     found = await patient.examined(LARK_EVENTS="webhook", LARK_ENCRYPT_KEY="k")
-    assert f"{PUBLIC}/lark/events" in found["events"][0].words
+    assert f"{PUBLIC}/lark/events" in found["events"][0].message
 
 
 async def test_files_with_secrets_that_everybody_can_read_are_pointed_out(
@@ -177,5 +177,5 @@ async def test_files_with_secrets_that_everybody_can_read_are_pointed_out(
     environ.update(patient.environment)
     found = await doctor.examine(environ)
     warned = [each for each in found if each.verdict == "warn"]
-    assert any(each.subject == "database" and "can be read by every user" in each.words for each in warned)
-    assert any(".env can be read by every user" in each.words for each in warned)
+    assert any(each.subject == "database" and "can be read by every user" in each.message for each in warned)
+    assert any(".env can be read by every user" in each.message for each in warned)

@@ -19,7 +19,7 @@ from bot.core.people import UserKey
 from bot.doctor_lark import requirements
 from bot.lark.events import PARSERS
 from bot.platforms import LARK, all_commands
-from tests.driving import NOW
+from tests.command_runner import NOW
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -96,7 +96,7 @@ def test_a_field_is_masked_for_its_name(read: Read) -> None:
         "a t-shirt, a-part-of-the-sentence and 中文",
     ],
 )
-def test_what_is_no_secret_stays_readable(text: str) -> None:
+def test_text_that_is_no_secret_stays_readable(text: str) -> None:
     assert logs.redact(text) == text
 
 
@@ -224,7 +224,7 @@ def test_request_lines_are_not_logged(read: Read) -> None:
     assert read() == ""
 
 
-async def test_what_is_no_http_does_not_fill_the_log(read: Read) -> None:
+async def test_bytes_that_are_no_http_do_not_fill_the_log(read: Read) -> None:
     async def fails(request: web.Request) -> web.Response:
         raise RuntimeError("ours")
 

@@ -158,7 +158,7 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_HOST", "udp://[fd00::1]:53", "enableServiceLinks"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_mend_it(
+def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_fix_it(
     name: str, written: str, says: str
 ) -> None:
     (line,) = problems_of({**ENOUGH, name: written})
@@ -418,7 +418,7 @@ def test_a_dotenv_file_that_directs_a_secret_of_the_environment_is_a_warning(
     monkeypatch.setenv("LARK_APP_SECRET", "s")
     (line,) = warnings_of(tmp_path)
     assert line.startswith(f"{name} comes from .env while LARK_APP_SECRET comes from the environment")
-    # Both in one place: whoever can write the file knows the secret already.
+    # Both in one place: a person who can write the file already knows the secret.
     monkeypatch.delenv("LARK_APP_SECRET")
     assert warnings_of(tmp_path) == ()
 

@@ -1,1 +1,1 @@
-"""What is true: the data, rules and words of the bot. Pure: no I/O, no clock, no randomness, no logging."""
+"""The core: the data, rules and words of the bot. Pure: no I/O, no clock, no randomness, no logging."""

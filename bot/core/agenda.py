@@ -79,10 +79,10 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Events:
     events: tuple[Event, ...]
-    cut: bool = False
-    """The platform has more events than it returned."""
+    truncated: bool = False
+    """Whether the platform has more events than these."""
     without_repeats: bool = False
-    """Of repeating events, only the first occurrence is included."""
+    """Whether repeating events are included with their first occurrence only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,30 +130,33 @@ def zone_of(events: Sequence[Event], asker: Zone) -> tuple[Zone, bool]:
 
 
 def time_zone_of_most(events: Sequence[Event]) -> str | None:
-    """Return the time zone of more than half of the events, which is taken for the user's."""
+    """Return the time zone of more than half of the events, or None. It is taken to be the user's."""
     named = zones_named(events)
     return next((name for name, count in named.items() if count * 2 > named.total()), None)
 
 
 def entries(events: Iterable[Event], on: date, zone: Zone) -> list[Entry]:
     """Return the entries of a day: all-day events first, then by time."""
-    begins, over = zone.midnight(on), zone.midnight(on + DAY)
-    found = [entry for event in events if (entry := entry_on(event, on, begins, over, zone)) is not None]
-    return sorted(found, key=lambda entry: (entry.rank[0], entry.rank[1] or begins))
+    midnight, next_midnight = zone.midnight(on), zone.midnight(on + DAY)
+    found = [
+        entry for event in events if (entry := entry_on(event, on, midnight, next_midnight, zone)) is not None
+    ]
+    return sorted(found, key=lambda entry: (entry.rank[0], entry.rank[1] or midnight))
 
 
-def entry_on(event: Event, on: date, begins: datetime, over: datetime, zone: Zone) -> Entry | None:
+def entry_on(event: Event, on: date, midnight: datetime, next_midnight: datetime, zone: Zone) -> Entry | None:
+    """Return the entry of an event on one day, or None if it is on other days."""
     if event.start is None or event.end is None:
-        held = event.first is not None and event.last is not None and event.first <= on <= event.last
-        return Entry(ALL_DAY, (False, None), event) if held else None
-    if event.start >= over or event.start < begins >= event.end:
+        is_on = event.first is not None and event.last is not None and event.first <= on <= event.last
+        return Entry(ALL_DAY, (False, None), event) if is_on else None
+    if event.start >= next_midnight or event.start < midnight >= event.end:
         return None
-    if event.start <= begins and event.end >= over:
+    if event.start <= midnight and event.end >= next_midnight:
         return Entry(ALL_DAY, (False, None), event)
     start, end = format_time(event.start, zone), format_time(event.end, zone)
-    if event.start < begins:
+    if event.start < midnight:
         return Entry(Words(f"until {end}", f"至 {end}"), (True, None), event)
-    if event.end > over:
+    if event.end > next_midnight:
         return Entry(Words(f"from {start}", f"{start} 起"), (True, event.start), event)
     return Entry(start if event.start == event.end else f"{start}–{end}", (True, event.start), event)
 
@@ -183,15 +186,15 @@ def entry_line(entry: Entry) -> Line:
 
 def notes(found: Events, zone: Zone, mixed: bool, left_out: int) -> list[Line]:
     """Return the notes below the events."""
-    said: list[Words] = []
+    texts: list[Words] = []
     if left_out:
-        said.append(Words("… and {n} more.", "……还有 {n} 项。").format(n=left_out))
-    if found.cut:
-        said.append(Words("Too many events to show them all.", "日程过多，未能全部显示。"))
+        texts.append(Words("… and {n} more.", "……还有 {n} 项。").format(n=left_out))
+    if found.truncated:
+        texts.append(Words("Too many events to show them all.", "日程过多，未能全部显示。"))
     if found.without_repeats:
-        said.append(Words("Some repeating events may be missing.", "部分重复日程可能未显示。"))
+        texts.append(Words("Some repeating events may be missing.", "部分重复日程可能未显示。"))
     if not zone.known:
-        said.append(zone_named(zone))
+        texts.append(zone_named(zone))
     elif mixed:
-        said.append(Words("Times in {zone}.", "以上为 {zone} 时间。").format(zone=one_line(zone.name)))
-    return [paragraph(each) for each in said]
+        texts.append(Words("Times in {zone}.", "以上为 {zone} 时间。").format(zone=one_line(zone.name)))
+    return [paragraph(each) for each in texts]

@@ -1,7 +1,7 @@
 """API calls made as the user, and their outcomes.
 
-The platform's adapter classifies every answer to an API call as exactly one `Outcome`. If no token is available, no call
-is made, and the reason is a `NoToken`.
+The platform's adapter classifies every response to an API call as exactly one `Outcome`. If no token is available, no
+call is made, and the reason is a `NoToken`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class InsufficientScope:
     requirement: Requirement
     """As the platform names it."""
     log_id: str | None = None
-    asks_whom: bool = True
-    """Whether the platform says so of the user. False if its refusal would be the same when the app itself lacks the
-    scope, so that an administrator may have to act."""
+    user_must_grant: bool = True
+    """Whether the platform says that the user lacks the scope. False if its refusal is the same when the app itself lacks
+    it, so that an administrator may have to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class RateLimited:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The platform gave no usable answer."""
+    """The platform returned no usable response."""
 
     reason: str
     may_have_arrived: bool
@@ -109,7 +109,7 @@ class Refused:
 Outcome = (
     Succeeded | InsufficientScope | AppScopeMissing | TokenRejected | RateLimited | Unreachable | Refused
 )
-"""What the platform answered to an API call."""
+"""The result of an API call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`/call`: calls any API of a platform as the user. Each platform has its own one, made by `call_command`."""
+"""`/call`: calls any API of a platform as the user. Each platform has its own, made by `call_command`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class CallableApis:
     root: str
     """The beginning of their paths, with a slash at its end."""
     handles_tokens: Callable[[str], bool]
-    """Whether a path after the root, in lower case and without spaces, is of an API that issues or renews tokens."""
+    """Whether a path, without the root, in lower case and without spaces, is of an API that issues or renews tokens."""
 
 
 class InvalidCall(Exception):
@@ -105,14 +105,14 @@ def read_target(target: str, apis: CallableApis) -> tuple[str, Mapping[str, str]
     raw_path, _, raw_query = target.partition("?")
     path = decoded(raw_path)
     # A look-alike of a slash or of two dots becomes one on a server that normalizes paths.
-    meant = unicodedata.normalize("NFKC", path)
-    refuse_ambiguous(meant, raw_path)
-    refuse_others(meant, apis)
+    normalized = unicodedata.normalize("NFKC", path)
+    check_unambiguous(normalized, raw_path)
+    check_callable(normalized, apis)
     return quote(path, safe="/:@!$&'()*+,=-._~"), read_query(raw_query)
 
 
 def decoded(raw: str) -> str:
-    """Percent-decode once."""
+    """Percent-decode once. Raises `InvalidCall`."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", raw):
         raise InvalidCall(Words("The path contains an invalid % encoding.", "路径中有无效的 % 编码。"))
     try:
@@ -123,7 +123,7 @@ def decoded(raw: str) -> str:
         ) from None
 
 
-def refuse_ambiguous(path: str, raw: str) -> None:
+def check_unambiguous(path: str, raw: str) -> None:
     """Raise `InvalidCall` for a path that servers may interpret differently."""
     segments = path.split("/")
     reasons = {
@@ -150,7 +150,7 @@ def has_unprintable(text: str) -> bool:
     )
 
 
-def refuse_others(path: str, apis: CallableApis) -> None:
+def check_callable(path: str, apis: CallableApis) -> None:
     """Raise `InvalidCall` for a path that may not be called, APIs that issue or renew tokens among them."""
     if not path.startswith(apis.root) or path == apis.root:
         raise InvalidCall(
@@ -191,7 +191,7 @@ def read_query(raw: str) -> Mapping[str, str]:
 
 
 def read_body(text: str) -> Json:
-    """Parse the JSON object or array."""
+    """Parse the JSON object or array. Raises `InvalidCall`."""
     if len(text) > MAX_BODY_LENGTH:
         problem = Words("The JSON is longer than {most} characters.", "JSON 超过 {most} 个字符。")
         raise InvalidCall(problem.format(most=MAX_BODY_LENGTH))
@@ -273,7 +273,7 @@ def refuse_constant(name: str) -> NoReturn:
 
 
 def finite(text: str) -> float:
-    """Parse a number. 1e999 would otherwise be sent as `Infinity`, which is not JSON."""
+    """Parse a number. Raises `InvalidCall` for 1e999, which would be sent as `Infinity`, which is not JSON."""
     value = float(text)
     return value if math.isfinite(value) else refuse_constant(text)
 

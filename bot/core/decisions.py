@@ -86,7 +86,7 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """End the call, and tell the user why."""
+    """End the call, and explain why to the user."""
 
     reason: GiveUpReason
     outcome: Outcome | NoToken
@@ -157,38 +157,38 @@ def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
             assert_never(outcome)
 
 
-SPREADS_FOR = timedelta(seconds=10)
-"""How long a consent may take to reach every server of a platform that does not say who has to act."""
+PROPAGATION_TIME = timedelta(seconds=10)
+"""How long a consent may take to reach every server of a platform that does not say who must act."""
 
-SPREAD_RETRIES = 3
-"""Tries in that time, after pauses of 1, 2 and 4 seconds."""
+PROPAGATION_RETRIES = 3
+"""Retries within that time, after pauses of 1, 2 and 4 seconds."""
 
 
 def ask_for(refused: Requirement, outcome: InsufficientScope, facts: Situation) -> Decision:
     """Suspend the call for the refused scopes, unless they were granted for this call and did not help.
 
-    If the platform does not say who has to act, the user is asked first. If their consent does not help, the call is
+    If the platform does not say who must act, the user is asked first. If their consent does not help, the call is
     retried for a few seconds, and then suspended for an administrator.
     """
-    if not outcome.asks_whom and is_spreading(refused, facts):
+    if not outcome.user_must_grant and may_be_propagating(refused, facts):
         return RetryAt(facts.now + timedelta(seconds=2 ** max(0, facts.attempts - 1)))
-    if facts.consents >= MAX_CONSENTS and outcome.asks_whom:
+    if facts.consents >= MAX_CONSENTS and outcome.user_must_grant:
         return GiveUp(GiveUpReason.STILL_REFUSED, outcome)
     exhausted = facts.held & named(refused) if facts.consents else frozenset()
     needs = needs_after_refusal(
         facts.declared, refused, facts.held, reading=facts.write is None, exhausted=exhausted
     )
-    if not outcome.asks_whom and (facts.consents >= MAX_CONSENTS or not all(needs)):
+    if not outcome.user_must_grant and (facts.consents >= MAX_CONSENTS or not all(needs)):
         reading = facts.write is None
         return AwaitAdministrator(needs_after_refusal(facts.declared, refused, facts.held, reading=reading))
     return Suspend(needs) if all(needs) else GiveUp(GiveUpReason.STILL_REFUSED, outcome)
 
 
-def is_spreading(refused: Requirement, facts: Situation) -> bool:
-    """Return whether the user has just granted what the platform refuses, so that the consent may still be on its way."""
-    if facts.authorized_at is None or facts.attempts > SPREAD_RETRIES:
+def may_be_propagating(refused: Requirement, facts: Situation) -> bool:
+    """Return whether the user granted the refused scopes so recently that some servers may not know it yet."""
+    if facts.authorized_at is None or facts.attempts > PROPAGATION_RETRIES:
         return False
-    return is_met(refused, facts.held) and facts.now - facts.authorized_at < SPREADS_FOR
+    return is_met(refused, facts.held) and facts.now - facts.authorized_at < PROPAGATION_TIME
 
 
 def after_rate_limit(outcome: RateLimited, facts: Situation) -> Decision:

@@ -3,7 +3,7 @@
 BotError
 ├── ConfigurationError      the settings are wrong (exit code 2)
 ├── DatabaseNotReady        the database is missing or at another revision
-├── CannotOpenSecret        none of the encryption keys decrypts a stored secret
+├── CannotOpenSecret        none of the encryption keys opens a stored secret
 ├── BrokenPlugin            a command from another package cannot be used (`bot.plugins`)
 ├── CommandMistake          a command yields, returns or declares something invalid
 └── LeaseLost               another worker has claimed the work
@@ -36,9 +36,9 @@ class DatabaseNotReady(BotError):
 
 
 class CannotOpenSecret(BotError):
-    """None of the configured keys decrypts a stored secret."""
+    """None of the configured keys opens a stored secret."""
 
-    hint = "Add the key that encrypted it to BOT_ENCRYPTION_KEYS again, after the new one."
+    hint = "Add the key that sealed it to BOT_ENCRYPTION_KEYS again, after the new one."
 
 
 class CommandMistake(BotError):

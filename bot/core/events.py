@@ -54,7 +54,7 @@ class MessageRecalled:
 
 @dataclass(frozen=True, slots=True)
 class CardClicked:
-    """A user clicked a control of a card. The platform delivers a click once, and must be answered within 3 seconds."""
+    """A user clicked a control of a card. The platform delivers it once, and expects an answer within 3 seconds."""
 
     event_id: str
     user: UserKey
@@ -110,7 +110,7 @@ class UrlVerification:
     """The platform verifies the webhook's URL."""
 
     answer: Json
-    """The body of the answer."""
+    """The body of the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Unauthentic:
 
     reason: str
     status: int
-    """The HTTP status to answer with."""
+    """The HTTP status of the response."""
     advice: str = ""
     """What an operator should change, if the request seems to be genuine but the configuration does not match."""
 

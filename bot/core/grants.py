@@ -26,7 +26,7 @@ class RevocationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user granted. A token that no key decrypts is None."""
+    """What a user granted. A token that cannot be opened is None."""
 
     user: UserKey
     status: GrantStatus

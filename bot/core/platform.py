@@ -1,7 +1,7 @@
 """The port: what the flows need from a chat platform.
 
-`Platform` holds what every platform must do. What only some platforms can do is a small separate protocol, an
-attribute of the platform that is None where the platform lacks the capability::
+`Platform` defines what every platform must do. What only some platforms can do is a small separate protocol: an
+attribute of the platform, which is None where the platform lacks the capability::
 
     if platform.revocation is not None:
         await platform.revocation.revoke(token)
@@ -122,8 +122,12 @@ class Platform(Protocol):
 
     # messages
 
+    @property
+    def monolingual(self) -> bool:
+        """Whether a message is in one language. Otherwise it carries all of them, and the client chooses."""
+
     def render_reply(self, reply: Reply, language: Language = "en") -> Content:
-        """Render a reply. `language` matters where a message cannot carry every language."""
+        """Render a reply. `language` matters only if messages are monolingual."""
 
     def render_card(self, card: Card, language: Language = "en") -> Content: ...
 

@@ -69,7 +69,7 @@ class AuthorizationRequest:
     refused: ScopeSet
     """Those of them that the user did not grant."""
     ticket: Secret | None
-    """None if it cannot be decrypted: its key is lost, or the bot did not write this row. Its links then fail."""
+    """None if it cannot be opened: its key is lost, or the bot did not write this row. Its links then fail."""
     reasons: tuple[str, ...]
     """The commands that need the scopes, in the order of their asks, without duplicates."""
     card: CardDelivery

@@ -20,7 +20,7 @@ def parse_json_object(body: bytes | None) -> dict[str, Any] | None:
 
 
 MAX_MESSAGE_LENGTH = 2000
-"""Characters of a platform's message that are read: a response may hold megabytes."""
+"""Characters of a platform's message that are read: a response may contain megabytes."""
 
 
 MAX_TOKEN_LENGTH = 16 * 1024
@@ -35,7 +35,7 @@ DEFAULT_TOKEN_LIFETIME = 7200
 
 
 def read_secret(fields: Mapping[str, Any], name: str) -> Secret | None:
-    """Return a value that is fit for a header. A line break in one would raise an exception when it is sent."""
+    """Return a value that can be sent in a header, or None. Sending one with a line break would raise an exception."""
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_LENGTH:
         return None
@@ -49,5 +49,5 @@ def read_lifetime(fields: Mapping[str, Any], name: str) -> int | None:
 
 
 def clean_message(value: Any) -> str:
-    """Return the start of a message without unprintable characters; empty if it is no text."""
+    """Return the start of a message without unprintable characters; empty if it is not text."""
     return tidy(value[:MAX_MESSAGE_LENGTH]) if isinstance(value, str) else ""

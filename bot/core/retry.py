@@ -11,7 +11,7 @@ from datetime import timedelta
 SECOND = timedelta(seconds=1)
 
 LONGEST_RATE_LIMIT = 60.0
-"""Seconds. If the platform asks for a longer pause, the call is given up and the user is told."""
+"""Seconds. If the platform asks for a longer pause, the call is given up and the user is informed."""
 
 
 def doubled(first: timedelta, times: int, longest: timedelta) -> timedelta:

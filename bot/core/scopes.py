@@ -189,6 +189,6 @@ def choose_scopes(
 def with_always_asked(
     scopes: ScopeSet, always: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()
 ) -> ScopeSet:
-    """Add what every link asks for, except what the app is known not to have, and what is to be avoided."""
+    """Add the scopes that every link asks for, except avoided ones and those that the app has certainly not enabled."""
     usable = always if enabled is None else always & enabled
     return scopes | (usable - avoided)

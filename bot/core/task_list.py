@@ -37,7 +37,7 @@ def render_tasks(known: list[Task], ask: Ask, *, more: bool) -> Reply:
             Words("No open tasks", "没有未完成的任务"),
             (paragraph(Words("Nothing to do. Enjoy!", "没有待办事项，享受轻松时刻吧！")),),
         )
-    known = sorted(known, key=lambda task: (due_before(task, zone, today), str(task.title)))
+    known = sorted(known, key=lambda task: (sort_key(task, zone, today), str(task.title)))
     lines = grouped(known[:MAX_SHOWN], ask.asked_at, zone, today)
     if more:
         lines.append(
@@ -57,8 +57,8 @@ def render_tasks(known: list[Task], ask: Ask, *, more: bool) -> Reply:
     return Reply(title.format(n=count), tuple(lines))
 
 
-def due_before(task: Task, zone: Zone, today: date) -> tuple[bool, datetime]:
-    """Return the sort key: by due time, tasks without a date last. A date without a time is due at its end."""
+def sort_key(task: Task, zone: Zone, today: date) -> tuple[bool, datetime]:
+    """Return the key that sorts by due time, with tasks without a date last. A date without a time is due at its end."""
     if task.due:
         return False, task.due
     return task.whole_day is None, zone.midnight((task.whole_day or today) + timedelta(days=1))

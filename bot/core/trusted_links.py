@@ -23,7 +23,7 @@ MAX_NESTING = 3
 class TrustedLinks:
     """The URLs that may be links: on the platform's domains and their subdomains, and at `origins`.
 
-    `web` is the origin of a path alone; without it, paths are no links.
+    `web` is the origin of bare paths; without it, they are not links.
     """
 
     def __init__(
@@ -59,12 +59,14 @@ class TrustedLinks:
 
     def _is_safe_parameter(self, name: str, value: str, depth: int) -> bool:
         """Whether a parameter is not a URL, or is a trusted one."""
-        meant = fully_unquote(value)
+        decoded_value = fully_unquote(value)
         if FOREIGN_ADDRESS.search(fully_unquote(name)):
             return False
-        if not FOREIGN_ADDRESS.search(meant) and not (meant and name.lower().endswith(("url", "uri"))):
+        if not FOREIGN_ADDRESS.search(decoded_value) and not (
+            decoded_value and name.lower().endswith(("url", "uri"))
+        ):
             return True
-        return depth < MAX_NESTING and self._is_trusted(meant, depth + 1)
+        return depth < MAX_NESTING and self._is_trusted(decoded_value, depth + 1)
 
 
 def is_url_on(domains: Sequence[str], url: str) -> bool:

@@ -34,10 +34,10 @@ async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) 
     if not api_call.path.startswith(ROOT):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
         raise ValueError(f"Not the path of an API: {api_call.path!r}")
-    answer = await http.fetch(
+    response = await http.fetch(
         api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body
     )
-    outcome = answer if isinstance(answer, Unreachable) else outcome_of(answer, api_call.method)
+    outcome = response if isinstance(response, Unreachable) else outcome_of(response, api_call.method)
     http.last_call_failed = isinstance(outcome, Unreachable)
     return outcome
 
@@ -47,5 +47,5 @@ async def call_legacy(http: HttpClient, origin: str, api_call: ApiCall, token: S
     if not api_call.path.startswith(LEGACY_ROOT):
         raise ValueError(f"Not the path of an older API: {api_call.path!r}")
     query = {**api_call.query, "access_token": token.reveal()}
-    answer = await http.fetch(api_call.method, origin + api_call.path, query=query, body=api_call.body)
-    return answer if isinstance(answer, Unreachable) else legacy_outcome_of(answer)
+    response = await http.fetch(api_call.method, origin + api_call.path, query=query, body=api_call.body)
+    return response if isinstance(response, Unreachable) else legacy_outcome_of(response)

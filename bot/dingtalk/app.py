@@ -1,4 +1,4 @@
-"""The app that the bot is at the platform."""
+"""The app as which the bot is registered with the platform."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class DingTalkApp:
     robot_code: str
     api_url: str = "https://api.dingtalk.com"
     oapi_url: str = "https://oapi.dingtalk.com"
-    """The older APIs, and where replies to a message are posted."""
+    """Origin of the older APIs, and of the sessions where replies are posted."""
     login_url: str = "https://login.dingtalk.com"

@@ -31,7 +31,7 @@ class AppToken:
         self._token: Secret | None = None
         self._expires_at = 0.0
         self._renew_at = 0.0
-        self._fetching: asyncio.Task[Secret | Outcome] | None = None
+        self._fetch_task: asyncio.Task[Secret | Outcome] | None = None
 
     async def get(self) -> Secret | Outcome:
         """Return a valid token, or why there is none. Waits for the network only if there is no valid token."""
@@ -49,21 +49,21 @@ class AppToken:
             self._token = None
 
     async def close(self) -> None:
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.gather(self._fetching, return_exceptions=True)
+        if self._fetch_task is not None:
+            self._fetch_task.cancel()
+            await asyncio.gather(self._fetch_task, return_exceptions=True)
 
     def _start_fetch(self) -> asyncio.Task[Secret | Outcome]:
-        if self._fetching is None or self._fetching.done():
-            self._fetching = asyncio.create_task(self._fetch())
-        return self._fetching
+        if self._fetch_task is None or self._fetch_task.done():
+            self._fetch_task = asyncio.create_task(self._fetch())
+        return self._fetch_task
 
     async def _fetch(self) -> Secret | Outcome:
         secret = self._app.secret.reveal()
-        answer = await self._http.fetch(
+        response = await self._http.fetch(
             "POST", self._app.api_url + PATH, body={"appKey": self._app.id, "appSecret": secret}
         )
-        outcome = answer if isinstance(answer, Unreachable) else outcome_of(answer, "POST")
+        outcome = response if isinstance(response, Unreachable) else outcome_of(response, "POST")
         if isinstance(outcome, Refused):
             # The message may quote the request.
             return replace(outcome, message=outcome.message.replace(secret, "***"), data=None)
@@ -72,7 +72,7 @@ class AppToken:
         fields = outcome.data if isinstance(outcome.data, dict) else {}
         token = read_secret(fields, "accessToken")
         if token is None:
-            return Unreachable("an answer without a token", may_have_arrived=False)
+            return Unreachable("a response without a token", may_have_arrived=False)
         seconds = read_lifetime(fields, "expireIn") or DEFAULT_TOKEN_LIFETIME
         now = time.monotonic()
         self._token, self._expires_at = token, now + seconds
@@ -95,7 +95,7 @@ async def with_token(token: AppToken, attempt: Callable[[Secret], Awaitable[Outc
 
 
 def never_arrived(outcome: Outcome) -> Outcome:
-    """Return an outcome that says that the request was never sent, if there was no usable response."""
+    """Mark an `Unreachable` outcome as certainly not executed; return any other outcome unchanged."""
     if isinstance(outcome, Unreachable):
         return Unreachable(outcome.reason, may_have_arrived=False)
     return outcome

@@ -1,4 +1,4 @@
-"""Draws cards, and answers clicks. The words are in `core.words.cards`, and here what only this platform needs."""
+"""Renders cards, and answers to clicks. The words are in `core.words.cards`; those for this platform alone are here."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ ASK_ADMINISTRATOR_AFTER = Words(
     "have to send the command and authorize once more.",
     zh="如果后台提示需要发布版本，请一并发布。等待中的请求每隔几分钟重试一次；用户可能需要重新发送命令并再次授权。",
 )
-"""Nothing tells the bot which scopes are enabled."""
+"""The bot cannot read which scopes are enabled."""
 
 
 def render_card(card: Card, language: Language, zone: Zone) -> Content:
-    return content_of(Drawer(language, zone).draw(card), CARD)
+    return content_of(CardRenderer(language, zone).render(card), CARD)
 
 
-class Drawer:
-    """Draws cards in one language. Times are in one zone, because no client shows them in its own."""
+class CardRenderer:
+    """Renders cards in one language. Times are in one zone, because no client shows them in its own."""
 
     def __init__(self, language: Language, zone: Zone) -> None:
         self._language, self._zone = language, zone
 
-    def draw(self, card: Card) -> Drawing:
+    def render(self, card: Card) -> Drawing:
         match card:
             case AuthorizationCard():
                 return self._authorization(card)
@@ -70,7 +70,7 @@ class Drawer:
         return words.format(**values).to(self._language) if values else words.to(self._language)
 
     def _moment(self, at: datetime) -> Words:
-        # Far from today, so that the day is not called "today": the card is read later, too.
+        # Relative to a day long past, so that no date is shown as "today": cards are read on later days too.
         return format_moment(at, self._zone, self._zone.local(at).date() - timedelta(days=30))
 
     def _about(self, words: Words, card: AuthorizationCard) -> str:
@@ -258,7 +258,7 @@ def command_list(names: tuple[str, ...]) -> Words:
 
 
 def people_list(staff_ids: tuple[str, ...]) -> Words:
-    """Return the ids of people. No message can mention somebody who is not in its chat."""
+    """Return the ids of people, because a message cannot mention a user who is not in its chat."""
     words = joined([markdown.escape(one_line(each, 60)) for each in staff_ids[:MAX_SHOWN_PEOPLE]])
     rest = len(staff_ids) - MAX_SHOWN_PEOPLE
     return card_words.AND_OTHERS.format(people=words, rest=rest, all=len(staff_ids)) if rest > 0 else words
@@ -269,7 +269,7 @@ def joined(items: list[str]) -> Words:
 
 
 def click_answer(toast: Words | None, card: Content | None) -> Json:
-    """Return the change of the clicked card. The platform has no toast, so the words are the card's status line."""
+    """Return the update of the clicked card. The platform has no toasts: the words become the card's status line."""
     values: dict[str, str] = {} if card is None else card_values(drawing_of(card))
     if toast is not None:
         values["tips"] = markdown.shorten(f"{toast.en} / {toast.zh}", 1000)

@@ -1,4 +1,4 @@
-"""The ids of chats. A direct chat and a group look alike to the platform, but messages to them are sent differently."""
+"""The ids of chats. The ids of direct chats and groups look alike, but messages to them are sent differently."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def is_direct(chat_id: str | None) -> bool:
 
 
 def is_staff_id(open_id: str) -> bool:
-    """Whether messages can be sent to this id. The encrypted id of a person of another organization is none."""
+    """Whether this id can be sent messages. The encrypted id of a person of another organization cannot."""
     return not open_id.startswith("$")

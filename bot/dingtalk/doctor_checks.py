@@ -35,11 +35,11 @@ async def check_stream(http: HttpClient, api_url: str, client_id: str, secret: S
 
 
 UNKNOWN_USER = frozenset({33012, 33013, 40003, 40031, 60003, LEGACY_NOT_A_MEMBER})
-"""What the directory says of a user that does not exist: the app may look up members."""
+"""The directory's codes for a user who does not exist. They show that the app may look up members."""
 
 
 async def check_lookups(call_legacy: CallLegacy) -> Outcome | None:
-    """Return None if the app may look up members, else why not. Looks up one that does not exist."""
+    """Return None if the app may look up members, else why not. Looks up a member who does not exist."""
     outcome = await call_legacy(ApiCall("POST", BY_UNION_ID, {}, {"unionid": NO_USER}))
     if isinstance(outcome, Succeeded):
         return None
@@ -49,12 +49,13 @@ async def check_lookups(call_legacy: CallLegacy) -> Outcome | None:
 async def open_login_page(http: HttpClient, oauth: OAuthClient, redirect_uri: str) -> int | Unreachable:
     """Open the authorization page as a browser would, without a user. Returns its HTTP status."""
     url = oauth.authorize_url(redirect_uri=redirect_uri, scopes=frozenset(), state="bot-doctor")
-    answer = await http.fetch("GET", url)
-    return answer if isinstance(answer, Unreachable) else answer.status
+    response = await http.fetch("GET", url)
+    return response if isinstance(response, Unreachable) else response.status
 
 
 async def check_template(call_as_app: CallAsApp, template_id: str) -> Outcome | None:
-    """Return None if the card template can be used, else why not. The card is for nobody, so it is not delivered."""
+    """Return None if the card template can be used, else why not. The card is for a nonexistent user, so it is not
+    delivered."""
     body = {
         "cardTemplateId": template_id,
         "outTrackId": NO_USER,

@@ -1,4 +1,4 @@
-"""What a message of the bot shows, before it is decided how it is sent: as Markdown, action card or interactive card."""
+"""The content of a message, independent of how it is sent: as Markdown, as an action card or as an interactive card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bot.core.messages import Content
 from bot.dingtalk import markdown
 
 MESSAGE, CARD = "message", "card"
-"""The kinds of content. A card is for its reader alone, and can be changed if it is interactive."""
+"""The kinds of content. A card is sent to its user alone, and can be updated if it is interactive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Drawing:
     """A line below the text, in grey where that is possible."""
     buttons: tuple[Button, ...] = ()
     heading: bool = True
-    """Whether the title is shown above the text too, and not only in notifications."""
+    """Whether the title is also shown above the text, and not only in notifications."""
     plain_hint: str = ""
-    """What to do instead of pressing a button that sends its action back, where there is none."""
+    """What to do instead of pressing a button, in a message that cannot have buttons with actions."""
 
     @property
     def full_text(self) -> str:
@@ -74,7 +74,7 @@ def drawing_of(content: Content) -> Drawing:
 
 
 def as_plain_text(drawing: Drawing) -> str:
-    """Return the whole content as Markdown, without buttons."""
+    """Return everything but the buttons as Markdown."""
     parts = (drawing.full_text, drawing.plain_hint, drawing.status)
     return "\n\n".join(part for part in parts if part)
 
@@ -97,7 +97,7 @@ def as_robot_message(drawing: Drawing) -> tuple[str, Json]:
 
 
 def as_session_message(drawing: Drawing) -> Json:
-    """Return the body for the address where replies to a message are posted."""
+    """Return the body of a reply that is posted to a message's session."""
     return {"msgtype": "markdown", "markdown": {"title": drawing.title, "text": as_plain_text(drawing)}}
 
 
@@ -112,7 +112,7 @@ MAX_BUTTONS = 3
 def card_values(drawing: Drawing) -> dict[str, str]:
     """Return the values of the template's variables: `title`, `markdown`, `tips`, and up to three buttons.
 
-    A button either opens a URL or sends its id back, which holds the action and its subject.
+    A button either opens a URL or sends its id back, which contains the action and its subject.
     """
     buttons = [card_button(each) for each in drawing.buttons[:MAX_BUTTONS]]
     while len(markdown.to_json({"msgButtons": buttons}).encode()) > MAX_VALUE_BYTES:

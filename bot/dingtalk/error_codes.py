@@ -1,4 +1,4 @@
-"""The platform's error codes, which are text. They are compared as a whole: a common prefix, or HTTP 403, says nothing.
+"""The platform's error codes, which are text. They are compared as a whole: a common prefix, or HTTP 403, means nothing.
 
 https://open-dingtalk.github.io/developerpedia/docs/develop/permission/best-practices/permission-deny
 https://open.dingtalk.com/document/orgapp/how-to-process-api-throttling-on-the-dingtalk-server
@@ -7,7 +7,7 @@ https://open.dingtalk.com/document/orgapp/how-to-process-api-throttling-on-the-d
 from __future__ import annotations
 
 INSUFFICIENT_SCOPE = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
-"""The app has not applied for the scope, or the user has not granted it. Nothing tells which."""
+"""The app does not have the scope, or the user has not granted it. The response does not say which."""
 
 TOKEN_REJECTED = frozenset({"InvalidAuthentication"})
 
@@ -20,7 +20,7 @@ RATE_LIMITED = frozenset(
 )
 
 RATE_LIMIT_WAIT = 1.0
-"""Seconds. The platform advises to wait for one second."""
+"""Seconds. The platform advises waiting one second."""
 
 QUOTA_EXHAUSTED = "Forbidden.AccessDenied.ApiCountLimitForOrg"
 """The organization's monthly quota. Waiting does not help."""
@@ -30,7 +30,7 @@ PLATFORM_FAILED = frozenset(
 )
 
 BAN_STATUS = 1111
-"""In place of a code: too many requests from one IP address. It is banned for five minutes."""
+"""In place of a code: too many requests from one IP address, which is banned for five minutes."""
 
 BAN_WAIT = 300.0
 """Seconds."""
@@ -39,11 +39,11 @@ INVALID_CODE = "invalidParameter.authCode.notFound"
 """The authorization code, or the refresh token, is unknown, used or expired."""
 
 TASK_EXISTS = "todo.taskCreate.paramError"
-"""A wrong parameter, or a task with this `sourceId` exists. Only the message tells which."""
+"""A parameter is wrong, or a task with this `sourceId` exists. Only the message says which."""
 
 CARD_EXISTS = "param.cardAlreadyExist"
 
-# The older APIs, which answer with numbers.
+# The older APIs, whose codes are numbers.
 
 LEGACY_REFUSED = 88
 """The reason is in `sub_code`."""
@@ -57,5 +57,5 @@ LEGACY_RATE_LIMITED = frozenset({90018, 90002})
 LEGACY_NOT_A_MEMBER = 60121
 """The user is not in this organization."""
 
-SESSION_OVER = 300001
-"""The address for replies to a message has expired."""
+SESSION_EXPIRED = 300001
+"""The session for replies to a message has expired."""

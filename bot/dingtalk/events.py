@@ -40,7 +40,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class ReplySession:
-    """Where replies to one message can be posted for a while."""
+    """Where replies to one message can be posted for a limited time."""
 
     url: Secret
     """Anyone who has it can post to the conversation."""
@@ -52,7 +52,7 @@ class ReceivedMessage:
     event: MessageReceived
     session: ReplySession | None
     unnamed_member: bool
-    """Whether the platform does not name a sender of the bot's own organization: the app is not published."""
+    """Whether the sender is in the bot's organization and yet not named, which means that the app is not published."""
 
 
 def parse_message(
@@ -108,7 +108,7 @@ def reply_session(data: Fields) -> ReplySession | None:
 
 
 def message_text(data: Fields) -> str | None:
-    """Return the text of a message, or None if it is no text. The platform has removed the mention of the bot."""
+    """Return the text of a message, or None if it has none. The platform has removed the mention of the bot."""
     match required(data, "msgtype"):
         case "text":
             text = required_object(data, "text").get("content")

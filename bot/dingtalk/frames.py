@@ -29,7 +29,7 @@ SUBSCRIPTIONS = (
 
 
 class FrameError(Exception):
-    """The text is no frame. Its message is from a fixed set."""
+    """The text is not a frame. The message is from a fixed set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Frame:
     type: str
     topic: str
     message_id: str
-    """Identifies the delivery, and is repeated in the answer. Empty for a frame that wants none."""
+    """Identifies the delivery, and is repeated in the answer. Empty for a frame that needs no answer."""
     data: str
 
     def answer(self, data: Json, code: int = 200) -> str:

@@ -1,8 +1,8 @@
-"""Who a token belongs to, and which id a person has where.
+"""Identifies the user of a token, and maps union ids to user ids.
 
-Messages come from a user id, which only the organization knows, and tokens belong to a union id. The event may name both;
-else the organization's directory does. A `UserKey` has the user id, because messages are sent to it, and administrators
-are configured by it.
+A message names its sender by user id, which is known in the organization only; a token belongs to a union id. An event
+may name both; otherwise the organization's directory is asked. A `UserKey` contains the user id, because messages are
+sent to user ids and BOT_ADMINS lists them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOOKUP_REFUSED = "the app may not look up members: add qyapi_get_member"
 
 
 class Identities:
-    """Remembers which user has which union id, as events and the directory say."""
+    """The user ids of union ids, remembered from events and the directory."""
 
     def __init__(self, corp_id: str, call_legacy: CallLegacy) -> None:
         self._corp_id, self._call = corp_id, call_legacy
@@ -49,7 +49,7 @@ class Identities:
             self._user_ids.popitem(last=False)
 
     async def identity_of(self, me: Outcome) -> Identity | Refused | Unreachable:
-        """Return the member that `contact/users/me` names."""
+        """Return the identity that a response of `contact/users/me` names. A person who is not a member is ELSEWHERE."""
         match me:
             case Succeeded(data=data):
                 fields = data if isinstance(data, dict) else {}
@@ -60,10 +60,10 @@ class Identities:
             case RateLimited():
                 return Unreachable("too many requests", may_have_arrived=False)
             case InsufficientScope(log_id=log_id):
-                # A consent takes a moment to reach every server, and every link asks for this scope: worth another try.
-                return Unreachable("the token may not read who it belongs to", may_have_arrived=False)
+                # Worth a retry: every link requests this scope, and a consent takes a moment to reach every server.
+                return Unreachable("the token cannot read its own user", may_have_arrived=False)
             case _:
-                return Refused(0, "who it belongs to cannot be read", me.log_id)
+                return Refused(0, "the token's user cannot be read", me.log_id)
         union_id, name = fields.get("unionId"), fields.get("nick")
         if not is_id(union_id):
             return Unreachable("contact/users/me without unionId", may_have_arrived=True)
@@ -75,7 +75,7 @@ class Identities:
         return Identity(user_id or union_id, tenant, union_id, shown or None)
 
     async def _user_id(self, union_id: str) -> str | Refused | Unreachable:
-        """Return the user id of a member, empty if the person is none."""
+        """Return the user id of a member, or an empty string for a person who is not one."""
         if union_id in self._user_ids:
             return self._user_ids[union_id]
         match await self._call(ApiCall("POST", BY_UNION_ID, {}, {"unionid": union_id})):
@@ -97,4 +97,4 @@ class Identities:
 
 
 ELSEWHERE = "elsewhere"
-"""The organization of a person who is no member of the bot's."""
+"""Stands for the organization of a person who is not a member of the bot's."""

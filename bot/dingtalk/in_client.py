@@ -1,4 +1,4 @@
-"""What the bot has to know of the DingTalk client, in which its page can authorize without a browser."""
+"""How to recognize the DingTalk client, inside which a page of the bot can request authorization."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLIENT_LOCALE = re.compile(r"\blanguage/([A-Za-z]{2})")
 
 
 class ClientPage:
-    """The page that performs `openAuth`. Its panel tells no state, so the script posts the code together with ours."""
+    """The page that calls `openAuth`. The panel returns no state, so the script posts the bot's state with the code."""
 
     page_path = "/oauth/dingtalk/client"
     folder = Path(__file__).parent / "web"

@@ -1,6 +1,6 @@
-"""Text as the platform's Markdown, which is a subset without escapes.
+"""Renders text as the platform's Markdown, a subset without escapes.
 
-What would make a link, a picture or markup of text from elsewhere is replaced by characters that look alike.
+Characters that would turn text from elsewhere into a link, a picture or markup are replaced by look-alikes.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def link(text: str, url: str) -> str:
 
 
 def code_block(text: str) -> str:
-    """Return text in fixed width. It cannot end the block."""
+    """Return text as a code block, which the text itself cannot end."""
     return "```\n" + text.replace("```", "｀｀｀") + "\n```"
 
 
-def said(words: Words | str, language: Language) -> str:
+def in_language(words: Words | str, language: Language) -> str:
     return words if isinstance(words, str) else words.to(language)
 
 

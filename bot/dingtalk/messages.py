@@ -1,8 +1,8 @@
-"""Sends messages and cards, and changes cards.
+"""Sends messages and cards, and updates cards.
 
-Replies go to the address that the platform gave with the message, while it lives and the answer is prompt; everything
-else to the group, or to the user alone. Only cards have an idempotency key. A message that may have arrived is sent again
-nevertheless, because a lost answer is worse than a doubled one: see `PlatformLimits.idempotency_window`.
+A prompt reply is posted to the URL that came with the message; everything else is sent to the group, or to the user
+alone. Only cards have an idempotency key. A message that may have arrived is sent again nevertheless, because a lost
+answer is worse than a duplicate: see `PlatformLimits.idempotency_window`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bot.dingtalk.drawings import (
     card_values,
     drawing_of,
 )
-from bot.dingtalk.error_codes import CARD_EXISTS, QUOTA_EXHAUSTED, SESSION_OVER
+from bot.dingtalk.error_codes import CARD_EXISTS, QUOTA_EXHAUSTED, SESSION_EXPIRED
 from bot.dingtalk.events import ReplySession
 from bot.dingtalk.outcomes import code_of
 
@@ -53,12 +53,12 @@ FLOW_CONTROL_WAIT = 2.0
 """Seconds until a message to a throttled user is sent again."""
 
 CONTENT_CODES = frozenset({"param.error", "invalidParameter.msgParam.invalid", "msgKeyNotFound"})
-"""Refusals of the content. Every route would refuse it."""
+"""Refusals of the content, which every route would refuse."""
 
 
 @dataclass(frozen=True, slots=True)
 class CardTemplate:
-    """How interactive cards are made, and where clicks on them go."""
+    """The template of interactive cards, and where clicks on them are sent."""
 
     id: str
     callback_route: str | None
@@ -84,16 +84,16 @@ class Sender:
     async def send(
         self, destination: Destination, content: Content, key: str, session: ReplySession | None
     ) -> Sent | NotSent:
-        """Send a message on the first route that is open. `session` is that of the message it answers, if any."""
+        """Send a message by the first route that accepts it. `session`: where to post it as a reply, if possible."""
         drawing, group = drawing_of(content), group_conversation(destination.chat_id)
         alone = destination.private or group is None
         if content.kind == CARD or any(each.action for each in drawing.buttons):
             if self._template is not None and alone:
                 return await self._send_card(self._template, destination, drawing, key)
         elif session is not None and not (destination.private and group is not None):
-            sent = await self._reply(session, drawing, key)
-            if sent is not None:
-                return sent
+            reply = await self._reply(session, drawing, key)
+            if reply is not None:
+                return reply
         if not alone and group is not None:
             in_group = await self._send_to_group(group, drawing)
             if isinstance(in_group, Sent) or not in_group.no_route:
@@ -101,7 +101,7 @@ class Sender:
         return await self._send_to_user(destination.user.open_id, drawing)
 
     async def _reply(self, session: ReplySession, drawing: Drawing, key: str) -> Sent | NotSent | None:
-        """Post a reply to a message. Returns None if that is not possible, so that it has to be sent in another way."""
+        """Post a reply to a message. Return None if it was not accepted and another route must be used."""
         outcome = await self._post(session, as_session_message(drawing))
         match outcome:
             case Succeeded():
@@ -116,7 +116,7 @@ class Sender:
                 return not_sent(outcome)
 
     async def _send_to_group(self, conversation: str, drawing: Drawing) -> Sent | NotSent:
-        # In a group everyone sees it, so it has no button.
+        # Everyone in the group sees the message, so it has no button.
         text = {"title": drawing.title, "text": drawing.full_text}
         body = {
             "robotCode": self._robot_code,
@@ -128,7 +128,9 @@ class Sender:
 
     async def _send_to_user(self, staff_id: str, drawing: Drawing) -> Sent | NotSent:
         if not is_staff_id(staff_id):
-            return NotSent("no message reaches a person of another organization", retry=False, no_route=True)
+            return NotSent(
+                "a user of another organization cannot be sent messages", retry=False, no_route=True
+            )
         key, parameters = as_robot_message(drawing)
         body = {
             "robotCode": self._robot_code,
@@ -143,10 +145,10 @@ class Sender:
     async def _send_card(
         self, template: CardTemplate, destination: Destination, drawing: Drawing, key: str
     ) -> Sent | NotSent:
-        """Send a card to its reader alone. The platform knows a repeated one by its id, which follows from the key."""
+        """Send a card to its user alone. Its id is derived from the key, so the platform recognizes a repeated card."""
         staff_id, card_id = destination.user.open_id, card_id_of(key)
         if not is_staff_id(staff_id):
-            return NotSent("no card reaches a person of another organization", retry=False, no_route=True)
+            return NotSent("a user of another organization cannot be sent cards", retry=False, no_route=True)
         body = {
             "cardTemplateId": template.id,
             "outTrackId": card_id,
@@ -166,9 +168,9 @@ class Sender:
         return card_delivered(outcome.data, card_id)
 
     async def update_card(self, card_id: str, content: Content) -> NotSent | None:
-        """Change an interactive card. A plain one cannot be changed."""
+        """Update an interactive card. A plain one cannot be updated."""
         if self._template is None or not card_id.startswith(CARD_PREFIX):
-            return NotSent("this card cannot be changed", retry=False, gone=True)
+            return NotSent("this card cannot be updated", retry=False, gone=True)
         body = {
             "outTrackId": card_id,
             "cardData": {"cardParamMap": card_values(drawing_of(content))},
@@ -179,7 +181,7 @@ class Sender:
             return not_sent(outcome)
         data = outcome.data if isinstance(outcome.data, dict) else {}
         if data.get("success") is False or data.get("result") is False:
-            return NotSent("the platform did not change the card", retry=False, gone=True)
+            return NotSent("the platform did not update the card", retry=False, gone=True)
         return None
 
 
@@ -187,11 +189,11 @@ CARD_PREFIX = "card."
 
 
 def card_id_of(key: str) -> str:
-    """Return the id of the card that is sent with a key. It is unique among all cards of the app, so it is a digest."""
+    """Return the id of the card that is sent with a key: a digest, because it must be unique among the app's cards."""
     return f"{CARD_PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:40]}"
 
 
-# --- reading the answers -----------------------------------------------------------------------------
+# --- reading responses -------------------------------------------------------------------------------
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -204,11 +206,11 @@ def sent(outcome: Outcome) -> Sent | NotSent:
     query_key = mapping(outcome.data).get("processQueryKey")
     if isinstance(query_key, str) and query_key:
         return Sent(query_key)
-    return NotSent("an answer without a processQueryKey", retry=True, may_have_arrived=True)
+    return NotSent("a response without a processQueryKey", retry=True, may_have_arrived=True)
 
 
 def delivered(outcome: Outcome, staff_id: str) -> Sent | NotSent:
-    """Return whether a message was delivered to a user: success of the request does not mean that it was."""
+    """Return whether a message was delivered to a user: a successful response does not mean that it was."""
     if isinstance(outcome, Succeeded):
         data = mapping(outcome.data)
         if lists(data, "flowControlledStaffIdList", staff_id):
@@ -231,15 +233,15 @@ def lists(data: Mapping[str, Any], name: str, staff_id: str) -> bool:
 
 
 def card_delivered(data: Json, card_id: str) -> Sent | NotSent:
-    """Return whether a card was delivered: each delivery has its own result."""
-    answer = mapping(data)
-    results = mapping(answer.get("result")).get("deliverResults")
+    """Return whether a card was delivered: each delivery of a card has its own result."""
+    response = mapping(data)
+    results = mapping(response.get("result")).get("deliverResults")
     failed = (
         [each for each in results if isinstance(each, dict) and each.get("success") is not True]
         if isinstance(results, list)
         else []
     )
-    if answer.get("success") is False or failed:
+    if response.get("success") is False or failed:
         why = failed[0].get("errorMsg") if failed else ""
         reason = one_line(why, 200) if isinstance(why, str) and why else "no reason given"
         return NotSent(f"the card was not delivered: {reason}", retry=False, no_route=True)
@@ -264,7 +266,7 @@ def not_sent(outcome: Outcome) -> NotSent:
             return NotSent("the platform rejects the app's token", retry=True)
         case Refused(code=status, message=message, data=data, unnamed_scope=lacks_scope):
             code = code_of(data) if isinstance(data, dict) else ""
-            app = lacks_scope or code == QUOTA_EXHAUSTED or code in APP_CODES or status == SESSION_OVER
+            app = lacks_scope or code == QUOTA_EXHAUSTED or code in APP_CODES or status == SESSION_EXPIRED
             reason = one_line(message, 200) or f"HTTP {status}"
             return NotSent(
                 reason, retry=app, gone=code in GONE_CODES, no_route=not app and code not in CONTENT_CODES

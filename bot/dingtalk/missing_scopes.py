@@ -1,4 +1,4 @@
-"""Reads the scopes that a refusal names: from its fields, else from its message, else from the link in it."""
+"""Reads the scopes that a refusal names: in its fields, else in its message, else in the link in its message."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from urllib.parse import unquote
 
 MAX_ALTERNATIVES = 50
-"""Scopes that are read from one refusal."""
+"""The limit on scopes that are read from one refusal."""
 
 SCOPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*")
-"""What the name of a scope looks like here: `Todo.Todo.Write`, or that of an older API: `qyapi_get_member`."""
+"""The name of a scope in a refusal: `Todo.Todo.Write` or, for an older API, `qyapi_get_member`."""
 
 BRACKETED = re.compile(
     r"(?:权限|permissions?|scopes?)\s*[:：]?\s*[\[［]([^\]］]{1,2000})[\]］]", re.IGNORECASE
 )
-"""The list behind "permissions:" in a message."""
+"""The list after "permissions:" in a message."""
 
 LINK = re.compile(r"[?&]content=([^\s&\"'<>]{1,2000})")
 """The link to the developer console, whose parameter is the app and the scopes: `dingapp01%23Todo.Todo.Write`."""
 
 
 def named_scopes(fields: Mapping[str, Any], message: str) -> tuple[str, ...]:
-    """Return the scopes of which the call lacks one, or nothing if the refusal names none."""
+    """Return the scopes of which the call needs one. Empty if the refusal names none."""
     detail = (
         fields.get("accessdenieddetail")
         or fields.get("accessDeniedDetail")

@@ -23,7 +23,7 @@ from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.dingtalk.app import DingTalkApp
 from bot.dingtalk.error_codes import BAN_WAIT, INVALID_CODE, RATE_LIMIT_WAIT, RATE_LIMITED
-from bot.dingtalk.outcomes import code_of, is_ban, said
+from bot.dingtalk.outcomes import code_of, is_ban, with_code
 from bot.dingtalk.scope_kinds import IDENTITY_SCOPE
 from bot.transport.http_client import HttpClient, HttpResponse
 
@@ -32,7 +32,7 @@ AUTHORIZE_PATH = "/oauth2/auth"
 TOKEN_PATH = "/v1.0/oauth2/userAccessToken"  # noqa: S105 - a path
 
 REFRESH_LIFETIME = 30 * 86400
-"""Seconds. No response says it. A refresh token works once."""
+"""Seconds. Responses do not include it. A refresh token can be used once."""
 
 Purpose = Literal["authorization_code", "refresh_token"]
 
@@ -74,35 +74,37 @@ class OAuthClient:
     async def _request_token(self, purpose: Purpose, given: Mapping[str, str]) -> TokenSet | TokenRefused:
         secrets = {"clientSecret": self._app.secret.reveal(), **given}
         body = {"clientId": self._app.id, **secrets, "grantType": purpose}
-        answer = await self._http.fetch("POST", self._app.api_url + TOKEN_PATH, body=body)
-        if isinstance(answer, Unreachable):
-            problem = TokenProblem.IN_DOUBT if answer.may_have_arrived else TokenProblem.TRANSIENT
-            return TokenRefused(problem, 0, answer.reason)
-        return parse_answer(answer, purpose, tuple(secrets.values()))
+        response = await self._http.fetch("POST", self._app.api_url + TOKEN_PATH, body=body)
+        if isinstance(response, Unreachable):
+            problem = TokenProblem.IN_DOUBT if response.may_have_arrived else TokenProblem.TRANSIENT
+            return TokenRefused(problem, 0, response.reason)
+        return parse_response(response, purpose, tuple(secrets.values()))
 
 
-def parse_answer(answer: HttpResponse, purpose: Purpose, sent: tuple[str, ...]) -> TokenSet | TokenRefused:
+def parse_response(
+    response: HttpResponse, purpose: Purpose, sent: tuple[str, ...]
+) -> TokenSet | TokenRefused:
     """Return the tokens, or the refusal. Values that were `sent` are masked in its message, which is logged."""
-    status, fields = answer.status, parse_json_object(answer.body)
-    if answer.body is not None and is_ban(answer.body):
+    status, fields = response.status, parse_json_object(response.body)
+    if response.body is not None and is_ban(response.body):
         return TokenRefused(TokenProblem.TRANSIENT, status, "too many requests", retry_after=BAN_WAIT)
     code = code_of(fields or {})
     if status == 429 or code in RATE_LIMITED:
         return TokenRefused(TokenProblem.TRANSIENT, status, "too many requests", retry_after=RATE_LIMIT_WAIT)
     if fields is None or status >= 500 or status == 408 or 300 <= status < 400:
-        return TokenRefused(TokenProblem.IN_DOUBT, status, f"not a usable answer (HTTP {status})")
+        return TokenRefused(TokenProblem.IN_DOUBT, status, f"no usable response (HTTP {status})")
     if status < 300:
         return parse_token_set(fields) or TokenRefused(
-            TokenProblem.IN_DOUBT, status, "an answer without a token"
+            TokenProblem.IN_DOUBT, status, "a response without a token"
         )
-    words = said(code, clean_message(fields.get("message") or fields.get("Message")))
+    message = with_code(code, clean_message(fields.get("message") or fields.get("Message")))
     for value in sent:
-        words = words.replace(value, "***") if len(value) >= 8 else words
-    return TokenRefused(problem_of(code, purpose), status, words[:300])
+        message = message.replace(value, "***") if len(value) >= 8 else message
+    return TokenRefused(problem_of(code, purpose), status, message[:300])
 
 
 def problem_of(code: str, purpose: Purpose) -> TokenProblem:
-    """Return the problem behind an error code. An unknown one never ends a stored grant."""
+    """Return the problem behind an error code. An unknown code never ends a grant."""
     if code == INVALID_CODE:
         return TokenProblem.OVER if purpose == "refresh_token" else TokenProblem.CODE
     if purpose == "refresh_token" and code.lower().startswith("invalidparameter.refreshtoken"):
@@ -113,7 +115,7 @@ def problem_of(code: str, purpose: Purpose) -> TokenProblem:
 
 
 def parse_token_set(fields: Mapping[str, Any]) -> TokenSet | None:
-    """Return the token set, or None without a usable access token. The scopes are never told."""
+    """Return the token set, or None without a usable access token. Responses never name scopes."""
     access_token = read_secret(fields, "accessToken")
     if access_token is None:
         return None

@@ -48,7 +48,7 @@ def outcome_of(response: HttpResponse, method: str) -> Outcome:
     if body is None:
         if method == "GET" and status < 500:
             return Refused(status, TOO_LARGE)
-        return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
+        return Unreachable(f"no usable response (HTTP {status})", may_have_arrived=True)
     if is_ban(body):
         return RateLimited(BAN_WAIT)
     if 200 <= status < 300:
@@ -60,7 +60,7 @@ def outcome_of(response: HttpResponse, method: str) -> Outcome:
 
 
 def is_ban(body: bytes) -> bool:
-    """Whether the platform has banned this IP address for some minutes, with whatever status and type."""
+    """Whether the platform has banned this IP address for some minutes, whatever the status and content type."""
     return len(body) < 4096 and b'"punish"' in body and f"{BAN_STATUS}".encode() in body
 
 
@@ -70,19 +70,19 @@ def succeeded(body: bytes, status: int) -> Outcome:
     try:
         data: Json = json.loads(body)
     except (ValueError, RecursionError):
-        return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
+        return Unreachable(f"no usable response (HTTP {status})", may_have_arrived=True)
     return Succeeded(data, request_id(data) if isinstance(data, dict) else None)
 
 
 def classify(status: int, fields: Mapping[str, Any]) -> Outcome:
-    """Classify an error by its whole code. Its message is translated by the platform, and not compared."""
+    """Classify an error by its whole code. The message is not compared, because the platform translates it."""
     code, log_id = code_of(fields), request_id(fields)
     message = clean_message(fields.get("message") or fields.get("Message"))
     if code == INSUFFICIENT_SCOPE:
         alternatives = named_scopes(fields, message)
         if alternatives:
-            return InsufficientScope(any_of(*alternatives), log_id, asks_whom=False)
-        return Refused(status, said(code, message), log_id, dict(fields), unnamed_scope=True)
+            return InsufficientScope(any_of(*alternatives), log_id, user_must_grant=False)
+        return Refused(status, with_code(code, message), log_id, dict(fields), unnamed_scope=True)
     if code in TOKEN_REJECTED:
         return TokenRejected(status, log_id)
     if code in RATE_LIMITED or status == 429:
@@ -91,7 +91,7 @@ def classify(status: int, fields: Mapping[str, Any]) -> Outcome:
         return Unreachable(f"the platform failed ({code or status})", may_have_arrived=True)
     if not code and 300 <= status < 400:
         return classify_without_code(status, b"")
-    return Refused(status, said(code, message), log_id, dict(fields))
+    return Refused(status, with_code(code, message), log_id, dict(fields))
 
 
 def code_of(fields: Mapping[str, Any]) -> str:
@@ -100,7 +100,7 @@ def code_of(fields: Mapping[str, Any]) -> str:
 
 
 def request_id(fields: Mapping[str, Any]) -> str | None:
-    """Return the id by which the platform's support finds a request."""
+    """Return the id by which the platform's support finds a request, or None."""
     found = next((fields[name] for name in REQUEST_IDS if isinstance(fields.get(name), str)), "")
     return one_line(found) or None
 
@@ -108,7 +108,7 @@ def request_id(fields: Mapping[str, Any]) -> str | None:
 REQUEST_IDS = ("requestid", "requestId", "RequestId", "request_id")
 
 
-def said(code: str, message: str) -> str:
+def with_code(code: str, message: str) -> str:
     return ": ".join(part for part in (code, message) if part)
 
 
@@ -118,11 +118,11 @@ def classify_without_code(status: int, body: bytes) -> Outcome:
         return RateLimited(None)
     if status in {404, 405} and not body.lstrip().startswith(b"<"):
         return Refused(status, one_line(body[:200].decode(errors="replace"), 200))
-    return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
+    return Unreachable(f"no usable response (HTTP {status})", may_have_arrived=True)
 
 
 def as_app(outcome: Outcome) -> Outcome:
-    """Return the outcome of a call with the app's own token: what it lacks, the app lacks."""
+    """Return the outcome of a call with the app's own token: a scope that it lacks is one that the app lacks."""
     if isinstance(outcome, InsufficientScope):
         return AppScopeMissing(outcome.requirement, outcome.log_id)
     return outcome
@@ -138,7 +138,7 @@ def legacy_outcome_of(response: HttpResponse) -> Outcome:
         return RateLimited(BAN_WAIT)
     code = (fields or {}).get("errcode")
     if fields is None or type(code) is not int:
-        return Unreachable(f"not a usable answer (HTTP {response.status})", may_have_arrived=True)
+        return Unreachable(f"no usable response (HTTP {response.status})", may_have_arrived=True)
     log_id, message = request_id(fields), clean_message(fields.get("errmsg"))
     reason = numeric(fields.get("sub_code")) if code == LEGACY_REFUSED else code
     if code == 0:

@@ -1,4 +1,4 @@
-"""`DingTalkPlatform`: the port of `core.platform` for DingTalk, put together from the other modules here."""
+"""`DingTalkPlatform`: implements the port of `core.platform` for DingTalk, with the other modules of this package."""
 
 from __future__ import annotations
 
@@ -53,28 +53,28 @@ CONSOLE = "https://open-dev.dingtalk.com"
 CARD_WEBHOOK = "/dingtalk/cards"
 
 CODE_PARAMETERS = ("authCode", "code")
-"""The platform documents the first; its own clients take the second as well."""
+"""The platform documents the first; its own clients accept the second as well."""
 
 CALLBACK_ROUTE = "bot-that-asks"
 """The key under which the webhook for card callbacks is registered."""
 
 UNNAMED_INTERVAL = 600.0
-"""Seconds between two warnings that the platform does not name senders."""
+"""Seconds between two log lines saying that the platform does not name senders."""
 
 CARD_EDIT_WINDOW = timedelta(days=14)
-"""None is documented for interactive cards. A card that can no longer be changed is sent again."""
+"""No limit is documented for interactive cards. A card that can no longer be updated is sent again."""
 
 MESSAGE_INTERVAL = timedelta(seconds=0.25)
 
 
 def limits_with(template: CardTemplate | None) -> PlatformLimits:
     return PlatformLimits(
-        # Messages have no key: see there.
+        # Messages have no idempotency key: see `messages`.
         idempotency_window=timedelta(0),
-        # A plain card cannot be changed at all.
+        # A plain card cannot be updated at all.
         card_edit_window=CARD_EDIT_WINDOW if template else timedelta(0),
         message_interval=MESSAGE_INTERVAL,
-        # Undocumented, and "very short". The older code lives as long.
+        # Documented as "very short" only. Codes of the older API are valid for this long.
         code_lifetime=timedelta(minutes=5),
         scopes_per_link=SCOPE_SYNTAX.most_per_link,
     )
@@ -91,6 +91,7 @@ class DingTalkPlatform:
     token_endpoint = "v1"  # noqa: S105 - a version
     uses_pkce = signs_in_with_pkce = False
     always_asked = frozenset({IDENTITY_SCOPE})
+    monolingual = True
     chat_link = None
     device = narrowing = revocation = ephemeral = reactions = scope_applications = None
 
@@ -132,7 +133,7 @@ class DingTalkPlatform:
         self._links = TrustedLinks(DOMAINS, (api_url, oapi_url, login_url, public_url))
         self._http = HttpClient(network, log_outages=True, token_header=TOKEN_HEADER)
         self._plain_http = HttpClient(network, log_outages=True)
-        """For the older APIs and replies, which must not get the token's header."""
+        """For the older APIs and for replies, which must not be sent the token's header."""
         self._token = AppToken(self._http, self._app)
         self._oauth = OAuthClient(self._http, self._app)
         self._identities = Identities(corp_id, self.call_legacy)
@@ -199,19 +200,19 @@ class DingTalkPlatform:
     def refreshing(self) -> Self:
         return self
 
-    # --- what comes in
+    # --- incoming messages and clicks
 
     def receive_message(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._noted(receive_message(self._keys, self._recipient, headers, body, time.time()))
+        return self._remember(receive_message(self._keys, self._recipient, headers, body, time.time()))
 
     def receive_click(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._noted(receive_click(self._keys, self._recipient, headers, body, time.time()))
+        return self._remember(receive_click(self._keys, self._recipient, headers, body, time.time()))
 
     def parse_frame(self, frame: Frame) -> Received:
-        return self._noted(receive_frame(self._recipient, frame))
+        return self._remember(receive_frame(self._recipient, frame))
 
-    def _noted(self, parsed: Parsed) -> Event | Unauthentic:
-        """Keep what a message says besides the event: where to reply, and the sender's other id."""
+    def _remember(self, parsed: Parsed) -> Event | Unauthentic:
+        """Return the event, and remember what else its message contains: where to reply, and the sender's union id."""
         if not isinstance(parsed, ReceivedMessage):
             return parsed
         event = parsed.event
@@ -244,14 +245,14 @@ class DingTalkPlatform:
         )
 
     async def call_legacy(self, api_call: ApiCall) -> Outcome:
-        """As `call_as_app`, for the older APIs."""
+        """Like `call_as_app`, for the older APIs."""
         return await with_token(
             self._token, lambda token: call_legacy(self._plain_http, self._app.oapi_url, api_call, token)
         )
 
     async def _post_to_session(self, session: ReplySession, body: Json) -> Outcome:
-        answer = await self._plain_http.fetch("POST", session.url.reveal(), body=body)
-        return answer if isinstance(answer, Unreachable) else legacy_outcome_of(answer)
+        response = await self._plain_http.fetch("POST", session.url.reveal(), body=body)
+        return response if isinstance(response, Unreachable) else legacy_outcome_of(response)
 
     @property
     def outage(self) -> Outage | None:
@@ -268,7 +269,7 @@ class DingTalkPlatform:
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
         if content.kind == CARD:
-            # What is answered after a card has waited for its reader.
+            # Answers that follow a card have waited for its user, so they are too late for a session.
             self._sessions.forget_user(destination.user)
         session = self._sessions.find(destination.reply_to)
         return await self._sender.send(destination, content, key, session)
@@ -324,11 +325,11 @@ class DingTalkPlatform:
         return f"{self._app.login_url}/"
 
     def console_link(self, scopes: ScopeSet) -> str:
-        """Return the link that refusals name, which applies for a scope. It takes one; the card names them all."""
+        """Return the link to add a scope, as refusals contain it. It accepts only one; the card lists them all."""
         scope = min(scopes, default="")
         return f"{CONSOLE}/appscope/apply?content={quote(f'{self.app_id}#{scope}', safe='')}"
 
-    # --- the app and the organization: nothing of this can be read
+    # --- the app and the organization: none of this can be read
 
     async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
         return None
@@ -353,5 +354,5 @@ class DingTalkPlatform:
 
 
 def replace_scopes(tokens: TokenSet | TokenRefused, scopes: ScopeSet | None) -> TokenSet | TokenRefused:
-    """Return refreshed tokens with the scopes that they are to be used for: the platform does not say which they have."""
+    """Return refreshed tokens with the scopes to use them for: the response does not say which they have."""
     return replace(tokens, scopes=scopes) if isinstance(tokens, TokenSet) and scopes else tokens

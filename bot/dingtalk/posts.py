@@ -16,7 +16,7 @@ MAX_TITLE_LENGTH = 60
 """Characters. The title is shown in the list of chats and in notifications."""
 
 SEND_AGAIN = Words(en="Send the command again to retry.", zh="如需重试，请重新发送命令。")
-"""In place of a button, which only an interactive card can have."""
+"""Replaces a button, which only interactive cards can have."""
 
 HINTS = {Action.RETRY: SEND_AGAIN, Action.RETRY_EXPIRED: SEND_AGAIN}
 
@@ -53,7 +53,7 @@ def paragraphs(lines: tuple[Line, ...], links: TrustedLinks, language: Language)
 
 
 def span_text(span: Span, links: TrustedLinks, language: Language) -> str:
-    text = markdown.said(span.text, language)
+    text = markdown.in_language(span.text, language)
     if span.url is not None:
         url = links.resolve(span.url)
         if url:
@@ -64,13 +64,13 @@ def span_text(span: Span, links: TrustedLinks, language: Language) -> str:
 
 
 def fitting(shown: list[str], note: str) -> list[str]:
-    """Return as many paragraphs as fit into a message, and a note if some do not."""
+    """Return as many paragraphs as fit into a message, followed by the note if some do not."""
     room = markdown.MAX_PARAM_BYTES - 1000 - markdown.size(note)
     kept: list[str] = []
     for each in shown:
         needed = markdown.size(each) + 8
         if needed > room:
-            # A code block is the only long paragraph: its end has to stay.
+            # Only code blocks are long paragraphs, and they must keep their closing line.
             block = each.startswith("```") and room > 400
             start = markdown.shorten(each, room // 3)
             return [*kept, *([f"{start}\n```"] if block else [start] if room > 400 else []), note]

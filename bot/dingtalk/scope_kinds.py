@@ -1,4 +1,4 @@
-"""How scopes are written, and their kinds: those of APIs, and those of single fields, which are asked for separately."""
+"""The syntax of scopes, and their two kinds: of APIs, and of single fields, which are requested separately."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bot.core.scopes import Scope, ScopeSet, ScopeSyntax
 
 SCOPE_SYNTAX = ScopeSyntax(
     re.compile(r"(?=.{1,100}$)(?:[A-Z][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)+|qyapi_[a-z0-9_]+)"),
-    # No limit is documented. Card and panel stay readable.
+    # No limit is documented. This one keeps the card and the panel readable.
     most_per_link=20,
 )
 """How scopes are written: `Todo.Todo.Read`, and `qyapi_get_member` for older APIs."""
@@ -18,9 +18,9 @@ IDENTITY_SCOPE = "Contact.User.Read"
 
 
 def is_field_scope(scope: Scope) -> bool:
-    """Whether a scope is of a field: its last part is the field's name, which begins with a small letter.
+    """Whether a scope is for a field: its last part is the field's name, which starts with a lowercase letter.
 
-    `Contact.User.mobile` is one, `Contact.User.Read` is not. Names of older APIs (`qyapi_get_member`) have no parts.
+    `Contact.User.mobile` is one, `Contact.User.Read` is not. Scopes of older APIs (`qyapi_get_member`) have no parts.
     """
     last = scope.rpartition(".")[2]
     return "." in scope and last[:1].islower()

@@ -1,4 +1,4 @@
-"""Keeps where replies to recent messages can be posted, in memory: after a restart the other routes are used."""
+"""Remembers where replies to recent messages can be posted. In memory only: after a restart, other routes are used."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bot.dingtalk.events import ReceivedMessage, ReplySession
 
 MAX_SESSIONS = 5000
 
-PROMPT_FOR = 20.0
-"""Seconds after the message in which an answer counts as prompt. The platform documents a lifetime of 90 minutes, but
-half a minute has been reported, and an answer that waited for a consent must not depend on it."""
+MAX_REPLY_DELAY = 20.0
+"""Seconds after the message in which its session is used. The platform documents a lifetime of 90 minutes, but half a
+minute has been reported, and an answer that waited for a consent must not depend on it."""
 
 DOMAINS = ("dingtalk.com", "dingtalk.io")
 
@@ -28,7 +28,8 @@ class KeptSession:
 
 
 class ReplySessions:
-    """Not for the webhook's caller to choose: an address that is not the platform's is not kept."""
+    """The sessions of recent messages. One whose URL is not the platform's is dropped, so that the caller of a webhook
+    cannot choose where replies are posted."""
 
     def __init__(self, oapi_url: str) -> None:
         self._origin = oapi_url
@@ -44,20 +45,20 @@ class ReplySessions:
             self._by_message.popitem(last=False)
 
     def find(self, message_id: str | None) -> ReplySession | None:
-        """Return where to reply to a message, if an answer is still prompt."""
+        """Return the session of a message, or None if it is unknown, too old or expired."""
         kept = self._by_message.get(message_id or "")
-        if kept is None or time.monotonic() - kept.received_at > PROMPT_FOR:
+        if kept is None or time.monotonic() - kept.received_at > MAX_REPLY_DELAY:
             return None
         return kept.session if kept.session.expires_at > datetime.now(UTC) else None
 
     def forget_user(self, user: UserKey) -> None:
-        """Forget the sessions of a user who is asked for consent: the answers that follow have waited for it."""
+        """Drop the sessions of a user who is asked for consent: the answers that follow are too late for them."""
         for message_id in [each for each, kept in self._by_message.items() if kept.user == user]:
             del self._by_message[message_id]
 
 
 def is_platform_url(url: str, origin: str) -> bool:
-    """Whether an address is the platform's: what the bot answers must not be posted to anyone else."""
+    """Whether a URL is the platform's. Replies must not be posted anywhere else."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -1,7 +1,7 @@
 """The long connection: receives events over a WebSocket that the bot opens, and reconnects whenever it is lost.
 
-The platform's own client cannot be used: it asks for the address with a blocking call, reconnects at once and without end
-after a disconnection, acknowledges before a handler has returned if it raises, and drops topics without an answer.
+The platform's own client cannot be used: it requests the address with a blocking call, reconnects without delay or limit
+after a disconnection, and sends no response to a frame whose topic is unknown or whose handler raises.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ MAX_FRAME_BYTES = 1024 * 1024
 """A larger frame closes the connection."""
 
 MAX_CONCURRENT_EVENTS = 1000
-"""Events that are being accepted. More are rejected, and may be delivered again."""
+"""Events that may be in progress. Further ones are rejected, and the platform may redeliver them."""
 
 MAX_UNREADABLE_FRAMES = 20
 """Consecutive unreadable frames before the connection is closed: the peer does not speak the protocol."""
 
 MAX_IDLE_FRAMES = 200
 IDLE_PERIOD = 10.0
-"""Limit on frames that bring no event, and the seconds it applies to. The platform sends a few a minute."""
+"""Limit on frames without an event, and the seconds it applies to. The platform sends a few a minute."""
 
 FRAMES_PER_TURN = 20
 """Frames after which the event loop runs other tasks."""
 
 FIRST_PAUSE, LONGEST_PAUSE = SECOND, 15 * SECOND
-"""Between attempts. The longest and one attempt take less than 30 seconds: the connection must be up that soon after the
-platform is."""
+"""Pauses between attempts. The longest pause and one attempt take less than 30 seconds, because the connection must be up
+within that time after the platform is."""
 
 REFUSED_PAUSE = 20 * SECOND
-"""After a refusal that only an operator can resolve."""
+"""The pause after a refusal that only an operator can resolve."""
 
 QUICK_PAUSE = timedelta(seconds=0.5)
-"""Before a connection replaces one that worked, and that the platform has closed or asked to close."""
+"""The longest pause before a connection replaces one that worked and that the platform closed or asked to close."""
 
 FINISH_TIMEOUT = 2.5
-"""Seconds that events in progress have when the connection stops, or is replaced."""
+"""Seconds for events in progress to finish when the connection stops or is replaced."""
 
 CLOSE_TIMEOUT = 0.5
 
@@ -72,7 +72,7 @@ ASKED_TO_RECONNECT = "the platform asks to reconnect"
 
 
 class EventNotAccepted(Exception):
-    """The platform should deliver the event again. The text is for the log."""
+    """The platform should redeliver the event. The text is for the log."""
 
 
 def log_refusal(message: str, reason: str) -> None:
@@ -80,7 +80,7 @@ def log_refusal(message: str, reason: str) -> None:
 
 
 EventHandler = Callable[[Frame], Awaitable[Json]]
-"""Handles one frame. Its return value is the data of the answer. If it raises, the frame is answered as not accepted."""
+"""Handles one frame. Its return value is the answer in the acknowledgement. If it raises, the frame is rejected."""
 
 
 class Connection:
@@ -90,8 +90,8 @@ class Connection:
         self.socket = socket
         self.proven = False
         """Whether a readable frame has arrived."""
-        self.given_up: str | None = None
-        """Why the bot closes it."""
+        self.close_reason: str | None = None
+        """Why the bot closes the connection; None while it is kept open."""
         self.accepting: set[asyncio.Task[None]] = set()
         self._unreadable = 0
         self._idle = 0
@@ -109,28 +109,28 @@ class Connection:
     def count_unreadable(self) -> None:
         self._unreadable += 1
         if self._unreadable >= MAX_UNREADABLE_FRAMES:
-            self.given_up = "the other end sends what cannot be read"
+            self.close_reason = "the other end sends unreadable frames"
         self.count_idle()
 
     def count_idle(self) -> None:
-        """Count a frame that brings no event, or one that is rejected."""
+        """Count a frame without an event, or with one that is rejected."""
         now = time.monotonic()
         if now > self._idle_since + IDLE_PERIOD:
             self._idle, self._idle_since = 0, now
         self._idle += 1
         if self._idle > MAX_IDLE_FRAMES:
-            self.given_up = self.given_up or "the other end sends too much that is no event"
+            self.close_reason = self.close_reason or "the other end sends too many frames without an event"
 
     def why_lost(self) -> str:
-        if self.given_up:
-            return self.given_up
+        if self.close_reason:
+            return self.close_reason
         if isinstance(self.socket.exception(), TimeoutError):
             return "the connection fell silent"
         return f"the connection was closed ({self.socket.close_code})"
 
 
 class LongConnection:
-    """Receives events from `start()` to `stop()`, and reconnects by itself. `outage` says if it is down."""
+    """Receives events from `start()` to `stop()`, and reconnects by itself. `outage` says whether it is down."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class LongConnection:
         on_refusal: Callable[[str, str], None] = log_refusal,
         network: Network = DIRECT,
     ) -> None:
-        """`on_refusal` takes a message and a reason, both from fixed sets, because these can occur in any number."""
+        """`on_refusal` takes a message and a reason, both from fixed sets, because refusals can be numerous."""
         self._app_id, self._app_secret, self._api_url = app_id, app_secret, api_url
         self._on_event, self._on_refusal = on_event, on_refusal
         self._network, self._options = network, ConnectionOptions(network)
@@ -184,16 +184,16 @@ class LongConnection:
                 try:
                     async with asyncio.timeout(CONNECT_TIMEOUT):
                         connection = self._connection = await self._connect(http, session)
-                    self._is_up()
+                    self._record_up()
                     await self._receive(connection)
                 except Exception as problem:
                     failures += 1
                     refused = isinstance(problem, CannotConnect) and problem.refused
-                    self._is_down(reason_of(problem), failures)
+                    self._record_down(reason_of(problem), failures)
                 else:
-                    peer_behaved = connection.given_up in {None, ASKED_TO_RECONNECT}
+                    peer_behaved = connection.close_reason in {None, ASKED_TO_RECONNECT}
                     failures = 0 if connection.proven and peer_behaved else failures + 1
-                    self._is_down(connection.why_lost(), failures)
+                    self._record_down(connection.why_lost(), failures)
                 await asyncio.sleep(pause_of(failures, refused=refused))
 
     async def _connect(self, http: HttpClient, session: aiohttp.ClientSession) -> Connection:
@@ -208,7 +208,7 @@ class LongConnection:
                 **self._options.for_url(str(url)),
             )
         except aiohttp.WSServerHandshakeError as problem:
-            raise CannotConnect(f"the platform did not take the connection: HTTP {problem.status}") from None
+            raise CannotConnect(f"the platform refused the connection: HTTP {problem.status}") from None
         return Connection(socket)
 
     # --- receiving
@@ -218,14 +218,14 @@ class LongConnection:
         count = 0
         async for message in connection.socket:
             await self._handle_message(connection, message)
-            if connection.given_up:
+            if connection.close_reason:
                 break
             count += 1
             if count % FRAMES_PER_TURN == 0:
                 # Reading a socket that has buffered frames never yields to the event loop.
                 await asyncio.sleep(0)
-        if connection.given_up == ASKED_TO_RECONNECT and connection.accepting:
-            # The platform keeps the connection open for ten seconds, so that what it has delivered can be answered.
+        if connection.close_reason == ASKED_TO_RECONNECT and connection.accepting:
+            # The platform keeps the connection open for ten seconds, in which delivered frames can be acknowledged.
             await asyncio.wait(connection.accepting, timeout=FINISH_TIMEOUT)
         await connection.close()
 
@@ -252,7 +252,7 @@ class LongConnection:
         connection.count_readable()
         match frame.type, frame.topic:
             case "SYSTEM", "disconnect":
-                connection.given_up = ASKED_TO_RECONNECT
+                connection.close_reason = ASKED_TO_RECONNECT
             case "SYSTEM", "ping":
                 connection.count_idle()
                 await connection.socket.send_str(frame.answer_ping())
@@ -268,7 +268,7 @@ class LongConnection:
         task.add_done_callback(connection.accepting.discard)
 
     async def _accept(self, connection: Connection, frame: Frame, *, has_room: bool) -> None:
-        """Acknowledge a frame once its event is accepted, with the handler's answer; otherwise say that it was not."""
+        """Acknowledge a frame once its event is accepted, with the handler's answer; otherwise reject it."""
         try:
             if not has_room:
                 raise EventNotAccepted("too many at once")
@@ -286,14 +286,14 @@ class LongConnection:
         except ConnectionError:
             self._on_refusal("an event was not answered", "the connection was lost")
 
-    # --- up and down
+    # --- outages
 
-    def _is_up(self) -> None:
+    def _record_up(self) -> None:
         lasted = (datetime.now(UTC) - self._outage.since).total_seconds() if self._outage else 0
         log.info("long connection up", extra={"was_down_seconds": round(lasted)})
         self._outage, self._logged_at = None, -REMINDER_INTERVAL
 
-    def _is_down(self, reason: str, failures: int) -> None:
+    def _record_down(self, reason: str, failures: int) -> None:
         """Record the outage. Log it if it is new or has changed, and every `REMINDER_INTERVAL`."""
         before = self._outage
         self._outage = Outage(before.since if before else datetime.now(UTC), reason)
@@ -320,7 +320,7 @@ class LongConnection:
 
 
 def acknowledgement(frame: Frame, answer: Json) -> str:
-    """Return the frame that acknowledges another. An event has a status, a callback the response of its handler."""
+    """Return the acknowledgement of a frame: a status for an event, the handler's answer for a callback."""
     if frame.type == EVENT:
         return frame.answer({"status": "SUCCESS", "message": "OK"})
     return frame.answer({"response": answer})

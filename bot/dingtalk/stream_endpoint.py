@@ -35,7 +35,7 @@ class CannotConnect(Exception):
 
 
 async def request_address(http: HttpClient, api_url: str, app_id: str, app_secret: Secret) -> URL:
-    """Ask the platform where to connect, with a ticket for one connection. Raises `CannotConnect`."""
+    """Return the address of one connection, with its ticket. Raises `CannotConnect`."""
     body = {
         "clientId": app_id,
         "clientSecret": app_secret.reveal(),
@@ -51,9 +51,9 @@ async def request_address(http: HttpClient, api_url: str, app_id: str, app_secre
     ticket = read_secret(fields, "ticket")
     url = parse_url(fields.get("endpoint"))
     if ticket is None:
-        raise CannotConnect("the platform gave no ticket")
+        raise CannotConnect("the platform returned no ticket")
     if not is_platform_address(url, URL(api_url)):
-        raise CannotConnect(f"the platform gave an address that is not its own: {url.host}")
+        raise CannotConnect(f"the platform returned an address that is not its own: {url.host}")
     return url.update_query({"ticket": ticket.reveal()})
 
 
@@ -64,17 +64,17 @@ def refusal(response: HttpResponse, code: str, app_secret: Secret) -> CannotConn
             f"the platform does not accept DINGTALK_CLIENT_ID with DINGTALK_CLIENT_SECRET: {detail}",
             refused=True,
         )
-    return CannotConnect(f"the platform gave no address: HTTP {response.status}")
+    return CannotConnect(f"the platform returned no address: HTTP {response.status}")
 
 
 def parse_url(value: Any) -> URL:
     """Return the URL of a WebSocket. Raises `CannotConnect`."""
     if not isinstance(value, str) or not value.startswith(("wss://", "ws://")):
-        raise CannotConnect("the platform gave no address")
+        raise CannotConnect("the platform returned no address")
     try:
         return URL(value)
     except ValueError:
-        raise CannotConnect("the platform gave an address that is none") from None
+        raise CannotConnect("the platform returned an invalid address") from None
 
 
 def is_platform_address(url: URL, api_url: URL) -> bool:
@@ -83,7 +83,7 @@ def is_platform_address(url: URL, api_url: URL) -> bool:
     if url.user is not None or url.password is not None or not host:
         return False
     if url.scheme == "ws":
-        # Unencrypted only at the host that was asked, and only if that is unencrypted: a loopback host.
+        # Without TLS only at the API's own host, and only if that has none either: a loopback host.
         return api_url.scheme == "http" and host == api_host
     return host == api_host or any(host == each or host.endswith(f".{each}") for each in DOMAINS)
 
@@ -93,7 +93,7 @@ async def reject_redirects(
 ) -> aiohttp.ClientResponse:
     """Raise `CannotConnect` on a redirect.
 
-    aiohttp follows redirects of a WebSocket handshake, to any host and from wss to ws, and has no option against it.
+    aiohttp follows redirects of a WebSocket handshake, to any host and from wss to ws, and has no option to disable that.
     """
     response = await handler(request)
     if 300 <= response.status < 400:

@@ -18,10 +18,10 @@ from bot.dingtalk.events import ReceivedMessage, Recipient, parse_click, parse_m
 from bot.dingtalk.frames import CARDS, EVENT, MESSAGES, Frame, parse_object
 
 MAX_AGE = 3600
-"""Seconds."""
+"""Seconds after which a signed timestamp is stale."""
 
 MAX_CLOCK_SKEW = 5 * 60
-"""Seconds."""
+"""Seconds that a signed timestamp may be in the future."""
 
 SIGN, TIMESTAMP = "sign", "timestamp"
 
@@ -41,11 +41,11 @@ class WebhookKeys:
         """The secret that the bot registers for card callbacks. It is derived, so that each replica has the same."""
         return Secret(hmac.new(self._app_secret, b"card callbacks", hashlib.sha256).hexdigest())
 
-    def signs_message(self, headers: Mapping[str, str]) -> bool:
+    def has_signed_message(self, headers: Mapping[str, str]) -> bool:
         timestamp = as_bytes(headers.get(TIMESTAMP, ""))
         return matches(headers.get(SIGN, ""), self._app_secret, timestamp + b"\n" + self._app_secret)
 
-    def signs_card(self, headers: Mapping[str, str]) -> bool:
+    def has_signed_click(self, headers: Mapping[str, str]) -> bool:
         timestamp = as_bytes(headers.get(CARD_TIMESTAMP, ""))
         return matches(headers.get(CARD_SIGN, ""), self.card_secret.reveal().encode(), timestamp)
 
@@ -70,11 +70,13 @@ def signature_of(key: str, message: str) -> str:
 def receive_message(
     keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
 ) -> Parsed:
-    """Parse one message that was posted. Never raises. The caller limits the size of the body.
+    """Parse a webhook request with a message. Never raises. The caller limits the size of the body.
 
     The order of checks is: signature, age, fields.
     """
-    data = authenticated(keys.signs_message(headers), SIGN in headers, headers.get(TIMESTAMP, ""), body, now)
+    data = authenticated(
+        keys.has_signed_message(headers), SIGN in headers, headers.get(TIMESTAMP, ""), body, now
+    )
     if isinstance(data, Unauthentic):
         return data
     return parse_message(recipient, f"webhook-{str(data.get('msgId'))[:200]}", data)
@@ -83,9 +85,9 @@ def receive_message(
 def receive_click(
     keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
 ) -> Parsed:
-    """As `receive_message`, for a click. It has no id, so it is known by what was signed and sent."""
+    """Like `receive_message`, for a click. A click has no id, so one is made from its timestamp and body."""
     timestamp = headers.get(CARD_TIMESTAMP, "")
-    data = authenticated(keys.signs_card(headers), CARD_SIGN in headers, timestamp, body, now)
+    data = authenticated(keys.has_signed_click(headers), CARD_SIGN in headers, timestamp, body, now)
     if isinstance(data, Unauthentic):
         return data
     return parse_click(recipient, f"click-{timestamp}-{hashlib.sha256(body).hexdigest()[:32]}", data)
@@ -94,7 +96,7 @@ def receive_click(
 def authenticated(
     matches_signature: bool, is_signed: bool, timestamp: str, body: bytes, now: float
 ) -> dict[str, Any] | Unauthentic:
-    """Return the JSON object in the body of a request."""
+    """Return the JSON object in the body of an authentic request, else why the request is rejected."""
     if not matches_signature:
         return Unauthentic("the signature does not match" if is_signed else "not signed", 401)
     if not is_fresh(timestamp, now):
@@ -107,7 +109,7 @@ def authenticated(
 
 
 def is_fresh(timestamp: str, now: float) -> bool:
-    """Whether a timestamp in milliseconds is at most an hour old and not ahead, give or take the clocks."""
+    """Whether a timestamp in milliseconds is at most `MAX_AGE` old and at most `MAX_CLOCK_SKEW` in the future."""
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 16):
         return False
     return -MAX_CLOCK_SKEW <= now - int(timestamp) / 1000 <= MAX_AGE

@@ -12,7 +12,7 @@ from functools import partial
 from bot.core.builtin_commands import AUTHORIZE
 from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
 from bot.core.cards import AdministratorCard
-from bot.core.decisions import SPREAD_RETRIES
+from bot.core.decisions import PROPAGATION_RETRIES
 from bot.core.errors import LeaseLost
 from bot.core.language import Words
 from bot.core.messages import Content, NotSent
@@ -28,7 +28,7 @@ from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls.suspend import Wait, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events
-from bot.store.cards import Drawn, shown
+from bot.store.cards import RenderedCard, record_shown
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection
@@ -48,8 +48,8 @@ async def suspend_for_administrator(
     """Suspend a claimed call until the app has scopes for `needs`, and inform its user and the administrators.
 
     Administrators are asked only for scopes that the platform has named in a refusal or lists. `guess`: the platform does
-    not say that the app lacks them, but the user's consent did not help. Nothing then tells when they are enabled, so the
-    call is tried again with growing pauses.
+    not say that the app lacks them, but the user's consent did not help. The bot then cannot see when they are enabled,
+    so it retries the call with growing pauses.
     """
     platform = bot.platform_of(call.user)
     enabled = await platform.enabled_scopes()
@@ -72,7 +72,7 @@ async def suspend_for_administrator(
     retried_at = None
     admins: Sequence[UserKey] = ()
     if guess:
-        retried_at = now + pause_after(max(1, call.attempts - SPREAD_RETRIES))
+        retried_at = now + pause_after(max(1, call.attempts - PROPAGATION_RETRIES))
     elif is_contradicted(needs, enabled):
         retried_at = now + pause_after(call.attempts)
         if call.attempts >= ATTEMPTS_BEFORE_REPORT:
@@ -311,7 +311,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
-        # The wait's row is not authenticated: administrators are asked only for what authenticated calls need.
+        # The wait's row is not sealed: administrators are asked only for what genuine calls need.
         waiting = []
     applications = platform.scope_applications
     card = AdministratorCard(
@@ -327,8 +327,8 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     tenant = waiting[0].user.tenant_key if waiting else ""
     all_shown = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
     if all_shown and all(all_shown):
-        drawn = Drawn(wait.id, wait.card.claim, wait.card.wanted)
-        await bot.database.write(lambda c: shown(c, drawn, utc_now()))
+        rendered = RenderedCard(wait.id, wait.card.claim, wait.card.wanted)
+        await bot.database.write(lambda c: record_shown(c, rendered, utc_now()))
 
 
 def described(bot: Bot, call: DeferredCall) -> str:

@@ -1,4 +1,4 @@
-"""`Bot`: the components and settings that every flow receives. It has no state of a conversation."""
+"""`Bot`: the components and settings that every flow receives. It keeps no conversation state."""
 
 from __future__ import annotations
 

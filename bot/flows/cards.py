@@ -48,7 +48,7 @@ from bot.flows.outbox import (
 )
 from bot.store import attempts, calls, device_authorizations, grants, requests, users
 from bot.store import cards as deliveries
-from bot.store.cards import Drawn
+from bot.store.cards import RenderedCard
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -197,7 +197,8 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
     if request.card.lease_until is None or utc_now() >= request.card.lease_until:
         return False  # another worker has claimed it, and may have shown a newer face
     waiting = await waiting_calls(bot, request, asked) if live else []
-    language = await language_for(bot, request.user, [*waiting, *([asked] if asked else [])])
+    calls_of_card = [*waiting, *([asked] if asked else [])]
+    language = await language_for(bot, request.user, calls_of_card) if platform.monolingual else "en"
     content = platform.render_card(card, language)
     if request.card.message_id is None:
         if card.face is Face.REDEEMING and not can_change_cards(platform):
@@ -226,8 +227,8 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
     return await record_failure(bot, request, problem, live=live)
 
 
-TOLD_BY_MESSAGE = frozenset({Face.AUTHORIZED, Face.PARTLY, Face.FAILED})
-"""Faces that no other message tells of, where cards cannot be changed."""
+ANNOUNCED_FACES = frozenset({Face.AUTHORIZED, Face.PARTLY, Face.FAILED})
+"""Faces that are announced by a message where cards cannot be updated, because no other message reports them."""
 
 
 async def announce_change(
@@ -237,10 +238,9 @@ async def announce_change(
     content: Content,
     waiting: Sequence[DeferredCall],
 ) -> bool:
-    """Record a change of a card that cannot be changed. How its request ended is told by a short message, and by its
-    link."""
+    """Record the new face of a card that cannot be updated. A message and the card's link show how its request ended."""
     notes = group_notes(bot, waiting, in_group=False)
-    if card.face in TOLD_BY_MESSAGE:
+    if card.face in ANNOUNCED_FACES:
         notes.append(
             draft(
                 bot, request.user, content, kind="notice", key=f"{card_key(request)}-{card.face.value}"[:50]
@@ -250,11 +250,16 @@ async def announce_change(
 
 
 async def language_for(bot: Bot, user: UserKey, asked: Sequence[DeferredCall] = ()) -> Language:
-    """Return the language for a user: of their latest call, else of what they wrote before."""
+    """Return the language for a user: of the call that asks, else the client's, else of their latest call."""
     if asked:
         return asked[-1].language
-    profile = await bot.database.read(lambda c: users.profile(c, user))
-    return (profile.language if profile is not None else None) or "en"
+
+    def read(c: Connection) -> Language | None:
+        profile = users.profile(c, user)
+        known = profile.language if profile is not None else None
+        return known or calls.latest_language_of(c, user)
+
+    return await bot.database.read(read) or "en"
 
 
 def card_key(request: AuthorizationRequest) -> str:
@@ -299,11 +304,11 @@ async def record_shown(
     Returns whether the card has to be updated again.
     """
     version = version or request.card.wanted
-    drawn = Drawn(request.id, request.card.claim, version, message_id, ephemeral)
+    rendered = RenderedCard(request.id, request.card.claim, version, message_id, ephemeral)
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = deliveries.shown(c, drawn, utc_now())
+        wanted = deliveries.record_shown(c, rendered, utc_now())
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
         return wanted
 
@@ -316,7 +321,7 @@ async def record_shown(
 
 async def make_due_again(bot: Bot, request: AuthorizationRequest) -> bool:
     """Make the card due again, because a late update may have replaced a newer face. Returns whether it is."""
-    return await bot.database.write(lambda c: deliveries.redraw(c, request.id, utc_now()))
+    return await bot.database.write(lambda c: deliveries.render_again(c, request.id, utc_now()))
 
 
 async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -389,9 +394,9 @@ async def report_by_message(bot: Bot, request: AuthorizationRequest) -> list[Out
 
 
 async def replace_unauthenticated(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Replace a request that cannot be authenticated, without showing its content.
+    """Replace a request whose seal cannot be verified, without showing its content.
 
-    A new request asks for what authenticated calls wait for, if there are any. The old card says that it was replaced.
+    A new request asks for what genuine calls wait for, if there are any. The old card says that it was replaced.
     """
     if request.status is not RequestStatus.OPEN:
         return await record_shown(bot, request, request.card.message_id, ephemeral=request.card.ephemeral)
@@ -422,12 +427,12 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     """Supersede a request whose card is gone, cannot be changed or has lost its link, by one with a new card."""
     ticket, now, card = Secret(urlsafe(secrets.token_bytes(32))), utc_now(), request.card
     claim = bot.claim(request.user.app, now)
-    drawn = Drawn(request.id, card.claim, card.wanted, card.message_id, card.ephemeral)
+    rendered = RenderedCard(request.id, card.claim, card.wanted, card.message_id, card.ephemeral)
 
     def work(c: Connection) -> AuthorizationRequest | None:
         users.lock(c, request.user)
         requests.get_locked(c, request.id)
-        if deliveries.shown(c, drawn, now) is None or not requests.supersede(c, request.id, now):
+        if deliveries.record_shown(c, rendered, now) is None or not requests.supersede(c, request.id, now):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:
@@ -438,6 +443,8 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
                 requests.decline_on_page(c, fresh.id, request.declined_on_page_at)
+                # As it is now: of an older version the card would have to be replaced again, without end.
+                return requests.get_locked(c, fresh.id)
         return fresh
 
     fresh = await bot.database.write(work)

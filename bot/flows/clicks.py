@@ -81,7 +81,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= utc_now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
-        # The request cannot be authenticated: a new card replaces this one.
+        # The seal of the request cannot be verified: a new card replaces this one.
         await bot.database.write(lambda c: show(c, request_id, utc_now()))
         bot.signals.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")

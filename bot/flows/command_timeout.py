@@ -5,12 +5,10 @@ from __future__ import annotations
 import faulthandler
 import functools
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from bot.core.commands import Command
 from bot.core.errors import CommandMistake
@@ -38,44 +36,49 @@ def enable_stack_dump() -> None:
     faulthandler.register(signal.SIGVTALRM, all_threads=True, chain=True)
 
 
-@contextmanager
-def within_time(typed: str) -> Iterator[None]:
-    """Interrupt a command that takes longer than `MOVE_TIMEOUT`, and raise CommandMistake.
+class TimeLimit:
+    """Interrupts a command that takes longer than `MOVE_TIMEOUT`, and raises CommandMistake.
 
     A signal interrupts it, because nothing else can interrupt a loop. If the command still continues, the process ends,
     because its event loop is blocked. After the restart the call is claimed again, and given up after `MAX_TAKEOVERS`
     claims.
-    """
-    interruptions, running = 0, False
 
-    def interrupt(_: int, frame: FrameType | None) -> None:
-        nonlocal interruptions
-        # An exception among the lines below that start and stop the timers would leave them running. The next alarm
-        # follows soon.
-        if not running or (frame is not None and frame.f_code is here):
+    Not a generator with `contextlib.contextmanager`: an alarm could interrupt that decorator's own code, and the timers
+    would continue to run.
+    """
+
+    def __init__(self, typed: str) -> None:
+        self._typed = typed
+        self._interruptions, self._is_running = 0, False
+        self._previous_handler: Any = None
+
+    def __enter__(self) -> None:
+        self._previous_handler = signal.signal(signal.SIGALRM, self._interrupt)
+        signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU)
+        signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT, REPEAT_AFTER)
+        self._is_running = True
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._is_running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGALRM, self._previous_handler)
+        if error is not None and self._interruptions:
+            raise CommandMistake(
+                f"{self._typed} ran for {MOVE_TIMEOUT:.0f} seconds without a step."
+            ) from error
+
+    def _interrupt(self, _: int, frame: FrameType | None) -> None:
+        # An exception in the methods that start and stop the timers would leave them running. The alarm is repeated.
+        if not self._is_running or (frame is not None and frame.f_code in TIMER_CODE):
             return
-        interruptions += 1
-        if interruptions > MAX_INTERRUPTIONS:
+        self._interruptions += 1
+        if self._interruptions > MAX_INTERRUPTIONS:
             signal.raise_signal(signal.SIGVTALRM)
         raise Interrupted
 
-    here = sys._getframe().f_code
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU)
-        signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT, REPEAT_AFTER)
-        running = True
-        yield
-    except BaseException as error:
-        running = False
-        if interruptions:
-            raise CommandMistake(f"{typed} ran for {MOVE_TIMEOUT:.0f} seconds without a step.") from error
-        raise
-    finally:
-        running = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGALRM, before)
+
+TIMER_CODE = {TimeLimit.__enter__.__code__, TimeLimit.__exit__.__code__}
 
 
 def limited(command: Command) -> Command:
@@ -84,7 +87,7 @@ def limited(command: Command) -> Command:
     def bounded(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
         def within(*args: P.args, **kwargs: P.kwargs) -> T:
-            with within_time(command.typed):
+            with TimeLimit(command.typed):
                 return function(*args, **kwargs)
 
         return within

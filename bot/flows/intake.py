@@ -248,7 +248,7 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
             # The platform has revoked the tokens.
             grants.end(c, user, "app_stopped", now, authorized_before=before)
 
-    # Listed only once, because rows that cannot be authenticated remain and would be listed again.
+    # Listed only once, because rows whose seal cannot be verified remain and would be listed again.
     affected = await bot.database.read(
         lambda c: users.unfinished_of_organization(c, *app, event.tenant_key, before=before)
     )

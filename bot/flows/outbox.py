@@ -121,7 +121,7 @@ def can_change_cards(platform: Platform) -> bool:
     return platform.limits.card_edit_window > timedelta(0)
 
 
-def is_told_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest, now: datetime) -> bool:
+def is_shown_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest, now: datetime) -> bool:
     """Return whether the card of a request shows how a call ended, so that no message is needed.
 
     An ephemeral card cannot be changed. A call from a group gets an ephemeral answer in the group while that is possible.
@@ -171,7 +171,7 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.attempts == 1 and (
         slot := bot.pacing.reserve_slot(message.user, now, limits.message_interval)
     ):
-        await postpone(bot, message, slot, arrived_possible=False)
+        await postpone(bot, message, slot, may_have_arrived=False)
         return
     if message.content is None:
         await deliver_all(bot, await replace_unreadable(bot, message, now))
@@ -197,11 +197,11 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         until = retry_time(now, message.attempts, result.retry_after)
         if result.rate_limited:
             bot.pacing.start(message.user, min(until, now + MAX_PACING_DELAY))
-        await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
+        await postpone(bot, message, until, may_have_arrived=result.may_have_arrived)
 
 
-MAX_SENDINGS_WITHOUT_KEY = 3
-"""Of a message that may have arrived, where the platform recognizes no repeated one."""
+MAX_ATTEMPTS_WITHOUT_KEY = 3
+"""How often a message that may have arrived is sent, on a platform that does not recognize repeated messages."""
 
 
 def may_repeat(message: OutgoingMessage, limits: PlatformLimits, now: datetime) -> bool:
@@ -209,7 +209,7 @@ def may_repeat(message: OutgoingMessage, limits: PlatformLimits, now: datetime) 
     if message.first_tried_at is None:
         return True
     if not limits.idempotency_window:
-        return message.attempts <= MAX_SENDINGS_WITHOUT_KEY
+        return message.attempts <= MAX_ATTEMPTS_WITHOUT_KEY
     return now - message.first_tried_at <= limits.idempotency_window
 
 
@@ -276,7 +276,7 @@ async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destin
 
     call, wrote = await bot.database.read(read)
     if call is None or call.user != message.user:
-        # The call id of a message is not authenticated, and must not lead to another user's chat.
+        # The call id of a message is not sealed, and must not lead to another user's chat.
         return None
     if message.kind != "answer" and is_live(call.status):
         return None
@@ -360,9 +360,9 @@ MAX_PACING_DELAY = timedelta(seconds=10)
 """Short, because the limit may be one of the whole app. The first message to each user then tests it again."""
 
 
-async def postpone(bot: Bot, message: OutgoingMessage, until: datetime, *, arrived_possible: bool) -> None:
+async def postpone(bot: Bot, message: OutgoingMessage, until: datetime, *, may_have_arrived: bool) -> None:
     await bot.database.write_one(
-        lambda c: outbox.postpone(c, message.id, message.claim, until, arrived_possible=arrived_possible)
+        lambda c: outbox.postpone(c, message.id, message.claim, until, may_have_arrived=may_have_arrived)
     )
 
 
@@ -376,11 +376,11 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
 
 
 async def replace_unreadable(bot: Bot, message: OutgoingMessage, now: datetime) -> list[OutgoingMessage]:
-    """Give up a message that cannot be decrypted: its key is lost, or its row was changed in the database.
+    """Give up a message that cannot be opened: its key is lost, or its row was changed in the database.
 
-    Returns a short reply to the chat of its call, whose row is authenticated separately.
+    Returns a short reply to the chat of its call, whose row is sealed separately.
     """
-    reason = "it cannot be decrypted: its key is lost, or it was changed"
+    reason = "it cannot be opened: its key is lost, or it was changed"
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -443,7 +443,7 @@ async def replace_refused(
 
 
 def no_route_reply(bot: Bot, call: DeferredCall, problem: NotSent) -> Reply | None:
-    """Return the reply in a group whose user no private message reaches, or None if there is another reason."""
+    """Return the reply to a group if no private message reaches the user, or None if the problem is another one."""
     if not problem.no_route or call.chat.kind != "group" or call.recalled_at is not None:
         return None
     return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)

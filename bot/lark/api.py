@@ -45,9 +45,9 @@ async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) 
     if not api_call.path.startswith("/open-apis/"):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
         raise ValueError(f"Not an OpenAPI path: {api_call.path!r}")
-    answer = await http.fetch(
+    response = await http.fetch(
         api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body
     )
-    outcome = answer if isinstance(answer, Unreachable) else outcome_of(answer, api_call.method)
+    outcome = response if isinstance(response, Unreachable) else outcome_of(response, api_call.method)
     http.last_call_failed = isinstance(outcome, Unreachable)
     return outcome

@@ -232,7 +232,7 @@ class AppInfo:
         return self._owner.value
 
 
-# --- reading the answers -------------------------------------------------------------------------------
+# --- reading responses ---------------------------------------------------------------------------------
 
 
 def read_text(fields: Any, name: str) -> str | None:

@@ -63,11 +63,11 @@ class AppToken:
 
     async def _fetch(self) -> Secret | Outcome:
         credentials = {"app_id": self._app.id, "app_secret": self._app.secret.reveal()}
-        answer = await self._http.fetch("POST", self._url, body=credentials)
-        if isinstance(answer, Unreachable):
+        response = await self._http.fetch("POST", self._url, body=credentials)
+        if isinstance(response, Unreachable):
             # A repeated request for a token does no harm.
-            return Unreachable(answer.reason, may_have_arrived=False)
-        outcome = outcome_of(answer, "POST")
+            return Unreachable(response.reason, may_have_arrived=False)
+        outcome = outcome_of(response, "POST")
         if isinstance(outcome, Refused):
             # The message may quote the request, and thus the secret.
             return replace(
@@ -77,7 +77,7 @@ class AppToken:
             return never_arrived(outcome)
         token = read_secret(outcome.data, self._name)
         if token is None:
-            return Unreachable("an answer without a token", may_have_arrived=False)
+            return Unreachable("a response without a token", may_have_arrived=False)
         seconds = read_lifetime(outcome.data, "expire") or DEFAULT_TOKEN_LIFETIME
         now = time.monotonic()
         self._token = token

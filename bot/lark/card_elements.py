@@ -19,7 +19,7 @@ to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 LOCALES: Mapping[str, Language] = {"en_us": "en", "zh_cn": "zh"}
 
 MAX_BYTES = 29 * 1024
-"""The platform accepts 30 KB, but does not say in which encoding, so the max_length one is measured."""
+"""The platform accepts 30 KB, but does not say in which encoding, so the longer one is measured."""
 
 
 def encoded_size(body: str) -> int:

@@ -28,12 +28,12 @@ class Reachable:
 async def check_reachable(http: HttpClient, open_url: str) -> Reachable | Unreachable:
     """Request the OpenAPI origin, and compare the clocks."""
     before = time.time()
-    answer = await http.fetch("GET", f"{open_url}/")
-    if isinstance(answer, Unreachable):
-        return answer
+    response = await http.fetch("GET", f"{open_url}/")
+    if isinstance(response, Unreachable):
+        return response
     middle = datetime.fromtimestamp((before + time.time()) / 2, UTC)
     try:
-        server_time = parsedate_to_datetime(answer.headers.get("Date", ""))
+        server_time = parsedate_to_datetime(response.headers.get("Date", ""))
     except ValueError:
         return Reachable(None)
     return Reachable(middle - (server_time if server_time.tzinfo else server_time.replace(tzinfo=UTC)))
@@ -63,7 +63,7 @@ async def read_bot_open_id(call_as_app: CallAsApp) -> str | Outcome:
     outcome = await call_as_app(BOT_INFO)
     if not isinstance(outcome, Succeeded):
         return outcome
-    return read_text(outcome.data.get("bot"), "open_id") or Refused(0, "no bot in the answer")
+    return read_text(outcome.data.get("bot"), "open_id") or Refused(0, "no bot in the response")
 
 
 UNKNOWN_OPEN_ID_CODES = range(99992351, 99992365)
@@ -95,7 +95,7 @@ async def read_redirect_urls(call_as_app: CallAsApp, app_id: str) -> frozenset[s
     app = data.get("app") if isinstance(data, dict) else None
     urls = app.get("redirect_urls") if isinstance(app, dict) else None
     if not isinstance(urls, list):
-        return Refused(0, "no redirect_urls in the answer")
+        return Refused(0, "no redirect_urls in the response")
     return frozenset(url for url in urls if isinstance(url, str))
 
 
@@ -104,11 +104,11 @@ async def check_long_connection(
 ) -> Outcome | None:
     """Return None if the platform offers a long connection for these credentials, else the outcome that says why not."""
     credentials = {"AppID": app_id, "AppSecret": app_secret.reveal()}
-    answer = await http.fetch("POST", f"{open_url}/callback/ws/endpoint", body=credentials)
-    if isinstance(answer, Unreachable):
-        return answer
-    parsed = parse_json_object(answer.body) or {}
+    response = await http.fetch("POST", f"{open_url}/callback/ws/endpoint", body=credentials)
+    if isinstance(response, Unreachable):
+        return response
+    parsed = parse_json_object(response.body) or {}
     code = parsed.get("code")
     if code == 0 and read_text(parsed.get("data"), "URL"):
         return None
-    return Refused(code if type(code) is int else answer.status, str(parsed.get("msg", "")))
+    return Refused(code if type(code) is int else response.status, str(parsed.get("msg", "")))

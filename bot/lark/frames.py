@@ -95,7 +95,7 @@ def encode_bytes(number: int, content: bytes) -> bytes:
 
 
 def decode(data: bytes) -> Frame:
-    """Decode a frame by the rules of protobuf: of a repeated field the last counts; unknown fields are skipped.
+    """Decode a frame by the rules of protobuf: the last value of a repeated field counts; unknown fields are skipped.
 
     Raises `FrameError`.
     """

@@ -177,7 +177,7 @@ def sent_id(outcome: Outcome) -> str | NotSent:
     message_id = data.get("message_id") if isinstance(data, dict) else None
     if isinstance(message_id, str) and message_id:
         return message_id
-    return NotSent("an answer without a message id", retry=True, may_have_arrived=True)
+    return NotSent("a response without a message id", retry=True, may_have_arrived=True)
 
 
 async def update_card(call_as_app: CallAsApp, message_id: str, content: Content) -> NotSent | None:

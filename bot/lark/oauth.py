@@ -98,14 +98,14 @@ class OAuthClient:
         parameters = code_exchange_parameters(self._endpoint, code, redirect_uri, verifier)
         if not scopes:
             return await self._request_token("exchange", parameters)
-        answer = await self._request_narrow_token("exchange", parameters, scopes)
-        if not lacks_permitted_scopes(answer):
-            return answer
+        result = await self._request_narrow_token("exchange", parameters, scopes)
+        if not lacks_permitted_scopes(result):
+            return result
         # The user granted less than the link asked for, or the platform has lost earlier grants.
         wide = await self._request_token("exchange", parameters)
         if isinstance(wide, TokenSet):
             return await self.narrow(wide, scopes, strict=strict)
-        return replace(answer, problem=TokenProblem.SCOPE) if wide.problem is TokenProblem.CODE else wide
+        return replace(result, problem=TokenProblem.SCOPE) if wide.problem is TokenProblem.CODE else wide
 
     async def _request_narrow_token(
         self, purpose: Purpose, parameters: dict[str, str], scopes: ScopeSet
@@ -113,8 +113,8 @@ class OAuthClient:
         """Request a token with only these scopes. If the endpoint cannot narrow tokens, only these are recorded."""
         if self._endpoint.narrows and (named := scopes - ADDED_BY_PLATFORM):
             return await self._request_token(purpose, parameters | {"scope": join_scopes(named)})
-        answer = await self._request_token(purpose, parameters)
-        return limit_scopes(answer, scopes) if isinstance(answer, TokenSet) else answer
+        result = await self._request_token(purpose, parameters)
+        return limit_scopes(result, scopes) if isinstance(result, TokenSet) else result
 
     async def exchange_sign_in(
         self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
@@ -122,10 +122,10 @@ class OAuthClient:
         """Exchange the code of a sign-in: at v3 if the app has that endpoint, else at the configured version."""
         endpoint = self._endpoint if await self._v3_endpoint.is_absent() else TOKEN_ENDPOINTS["v3"]
         parameters = code_exchange_parameters(endpoint, code, redirect_uri, verifier)
-        answer = await self._request_token("exchange", parameters, endpoint)
-        if isinstance(answer, TokenRefused) and answer.code not in PROBLEMS:
+        result = await self._request_token("exchange", parameters, endpoint)
+        if isinstance(result, TokenRefused) and result.code not in PROBLEMS:
             self._v3_endpoint.forget()
-        return answer
+        return result
 
     async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         """Request a device code. Authenticate with HTTP Basic or, if that fails, with the secret in the form.
@@ -134,29 +134,29 @@ class OAuthClient:
         """
         url = f"{self._app.accounts_url}{DEVICE_AUTHORIZATION_PATH}"
         form = {"client_id": self._app.id, "scope": join_scopes(scopes)}
-        answer = await self._http.fetch(
+        response = await self._http.fetch(
             "POST", url, auth=BasicCredentials(self._app.id, self._app.secret), form=form
         )
-        if isinstance(answer, HttpResponse) and may_lack_client_authentication(answer):
+        if isinstance(response, HttpResponse) and may_lack_client_authentication(response):
             form["client_secret"] = self._app.secret.reveal()
-            answer = await self._http.fetch("POST", url, form=form)
-        if isinstance(answer, Unreachable):
-            return refused_unreachable(answer)
-        fields = parse_fields(answer, wanted="device_code")
+            response = await self._http.fetch("POST", url, form=form)
+        if isinstance(response, Unreachable):
+            return refused_unreachable(response)
+        fields = parse_fields(response, wanted="device_code")
         if isinstance(fields, TokenRefused):
             return fields
         if is_refusal(fields):
-            return parse_refusal(fields, "device", (self._app.secret.reveal(),), answer)
+            return parse_refusal(fields, "device", (self._app.secret.reveal(),), response)
         return parse_device_code(fields) or TokenRefused(
-            TokenProblem.IN_DOUBT, 0, "an answer without a device code or a usable link"
+            TokenProblem.IN_DOUBT, 0, "a response without a device code or a usable link"
         )
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         parameters = {"grant_type": DEVICE_CODE_GRANT, "device_code": device_code.reveal()}
-        answer = await self._request_token("device", parameters)
-        if isinstance(answer, TokenRefused) and answer.error in set(DeviceAnswer):
-            return DeviceAnswer(answer.error)
-        return answer
+        result = await self._request_token("device", parameters)
+        if isinstance(result, TokenRefused) and result.error in set(DeviceAnswer):
+            return DeviceAnswer(result.error)
+        return result
 
     async def narrow(
         self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
@@ -174,9 +174,9 @@ class OAuthClient:
         parameters = refresh_parameters(refresh_token)
         if not scopes:
             return await self._request_token("refresh", parameters)
-        answer = await self._request_narrow_token("refresh", parameters, scopes)
-        if not lacks_permitted_scopes(answer):
-            return answer
+        result = await self._request_narrow_token("refresh", parameters, scopes)
+        if not lacks_permitted_scopes(result):
+            return result
         # The user withdrew one of the scopes, or the app no longer has it.
         wide = await self._request_token("refresh", parameters)
         if isinstance(wide, TokenSet):
@@ -191,17 +191,17 @@ class OAuthClient:
             "token": token.reveal(),
             "token_type_hint": "access_token" if token.reveal().startswith("u-") else "refresh_token",
         }
-        answer = await self._http.fetch("POST", f"{self._app.accounts_url}{REVOKE_PATH}", form=form)
-        if isinstance(answer, Unreachable):
-            return refused_unreachable(answer)
-        if answer.status < 300 and answer.body is not None and not answer.body.strip():
+        response = await self._http.fetch("POST", f"{self._app.accounts_url}{REVOKE_PATH}", form=form)
+        if isinstance(response, Unreachable):
+            return refused_unreachable(response)
+        if response.status < 300 and response.body is not None and not response.body.strip():
             return None  # RFC 7009, 2.2
-        fields = parse_fields(answer)
+        fields = parse_fields(response)
         if isinstance(fields, TokenRefused):
             return fields
         if not is_refusal(fields) or fields.get("error") == "invalid_token":
             return None
-        refusal = parse_refusal(fields, "refresh", form.values(), answer)
+        refusal = parse_refusal(fields, "refresh", form.values(), response)
         return None if refusal.problem is TokenProblem.OVER else refusal
 
     async def _request_token(
@@ -221,32 +221,32 @@ class OAuthClient:
         path = endpoint.refresh_path if purpose == "refresh" else endpoint.exchange_path
         # RFC 8628 defines forms only, and v2 accepts one for device codes.
         as_form = endpoint.on_accounts or purpose == "device"
-        answer = await self._http.fetch(
+        response = await self._http.fetch(
             "POST",
             origin + path,
             auth=app_token,
             body=None if as_form else parameters,
             form=parameters if as_form else None,
         )
-        if isinstance(answer, Unreachable):
-            return refused_unreachable(answer)
-        fields = parse_fields(answer)
+        if isinstance(response, Unreachable):
+            return refused_unreachable(response)
+        fields = parse_fields(response)
         if isinstance(fields, TokenRefused):
             return fields
         if not is_refusal(fields):
             inner = fields.get("data") if endpoint.app_token else fields
             tokens = parse_token_set(inner if isinstance(inner, dict) else {}, endpoint.refresh_expires_in)
-            return tokens or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a token")
+            return tokens or TokenRefused(TokenProblem.IN_DOUBT, 0, "a response without a token")
         if code_of(fields) == INVALID_APP_ACCESS_TOKEN and app_token is not None:
             self._app_token.invalidate(app_token)
         sent = [*parameters.values(), *([app_token.reveal()] if app_token else [])]
-        return parse_refusal(fields, purpose, sent, answer)
+        return parse_refusal(fields, purpose, sent, response)
 
 
-def may_lack_client_authentication(answer: HttpResponse) -> bool:
+def may_lack_client_authentication(response: HttpResponse) -> bool:
     """Whether the server, or a proxy before it, may have rejected a request for lack of client authentication."""
-    error = (parse_json_object(answer.body) or {}).get("error")
-    return error in {"invalid_client", "invalid_request"} or (answer.status in {401, 403} and error is None)
+    error = (parse_json_object(response.body) or {}).get("error")
+    return error in {"invalid_client", "invalid_request"} or (response.status in {401, 403} and error is None)
 
 
 def limit_scopes(tokens: TokenSet, scopes: ScopeSet) -> TokenSet:

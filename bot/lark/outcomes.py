@@ -140,7 +140,7 @@ def classify_without_code(status: int, headers: Mapping[str, str], body: bytes |
     if status in {404, 405} and body is not None and not body.lstrip().startswith((b"<", b"{")):
         words = one_line(body[:200].decode(errors="replace"), 200)
         return Refused(status, without_status(words, status), read_log_id(headers))
-    return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
+    return Unreachable(f"no usable response (HTTP {status})", may_have_arrived=True)
 
 
 def without_status(text: str, status: int) -> str:

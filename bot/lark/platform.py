@@ -82,6 +82,7 @@ class LarkPlatform:
 
     name = "lark"
     limits = LIMITS
+    monolingual = False
     callback_path = "/oauth/lark/callback"
     always_asked = frozenset({OFFLINE_ACCESS})
     code_parameters = frozenset({"code"})

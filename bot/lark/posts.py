@@ -109,7 +109,7 @@ def truncate_paragraph(paragraph: Paragraph, room: int) -> list[Paragraph]:
 
 
 def truncate_text(text: str, room: int) -> str:
-    """Return the max_length prefix whose encoded size is at most `room` bytes."""
+    """Return the longest prefix whose encoded size is at most `room` bytes."""
     low, high = 0, min(len(text), room)
     while low < high:
         middle = (low + high + 1) // 2

@@ -29,7 +29,7 @@ async def react(call_as_app: CallAsApp, message_id: str) -> str | NotSent | Cann
         case Succeeded(data={"data": {"reaction_id": str(reaction_id)}}) if reaction_id:
             return reaction_id
         case Succeeded():
-            return NotSent("an answer without a reaction id", retry=False, may_have_arrived=True)
+            return NotSent("a response without a reaction id", retry=False, may_have_arrived=True)
         case AppScopeMissing() | InsufficientScope():
             return CannotReact(not_sent(outcome).reason)
         case Refused(code=code) if code in {LACKS_PERMISSION, NO_SUCH_API}:

@@ -116,7 +116,7 @@ async def request_address(http: HttpClient, open_url: str, app_id: str, app_secr
     parsed = parse_json_object(response.body) or {}
     code = parsed.get("code")
     if type(code) is not int:
-        raise CannotConnect(f"the platform gave no address: HTTP {response.status}")
+        raise CannotConnect(f"the platform returned no address: HTTP {response.status}")
     if code != 0:
         raise refusal(code, parsed.get("msg"))
     data = parsed.get("data")
@@ -124,9 +124,9 @@ async def request_address(http: HttpClient, open_url: str, app_id: str, app_secr
     url = parse_url(fields.get("URL"))
     service = url.query.get("service_id", "")
     if not (service.isascii() and service.isdigit() and len(service) <= 10):
-        raise CannotConnect("the platform gave an address without its parameters")
+        raise CannotConnect("the platform returned an address without its parameters")
     if not is_platform_address(url, URL(open_url)):
-        reason = f"the platform gave an address that is not its own: {url.host}"
+        reason = f"the platform returned an address that is not its own: {url.host}"
         raise CannotConnect(reason[:MAX_REASON_LENGTH])
     return Address(url, int(service), fields.get("ClientConfig"))
 
@@ -134,11 +134,11 @@ async def request_address(http: HttpClient, open_url: str, app_id: str, app_secr
 def parse_url(value: Any) -> URL:
     """Parse the URL of a WebSocket. Raises `CannotConnect` if it is not one."""
     if not isinstance(value, str) or not value.startswith(("wss://", "ws://")):
-        raise CannotConnect("the platform gave no address")
+        raise CannotConnect("the platform returned no address")
     try:
         return URL(value)
     except ValueError:
-        raise CannotConnect("the platform gave an invalid address") from None
+        raise CannotConnect("the platform returned an invalid address") from None
 
 
 def is_platform_address(url: URL, open_url: URL) -> bool:
@@ -181,6 +181,6 @@ def refused_handshake(status: int, headers: Mapping[str, str]) -> CannotConnect:
 
 
 def refusal(code: int, message: Any) -> CannotConnect:
-    reason = REFUSALS.get(code, "the platform gave no address")
+    reason = REFUSALS.get(code, "the platform returned no address")
     detail = f"{code} {message if isinstance(message, str) else ''}".strip()
     return CannotConnect(f"{reason}: {detail[:MAX_REASON_LENGTH]}", refused=code in REFUSALS)

@@ -76,29 +76,29 @@ def parse_device_code(fields: Mapping[str, Any]) -> DeviceCode | None:
     )
 
 
-def lacks_permitted_scopes(answer: TokenSet | TokenRefused) -> TypeGuard[TokenRefused]:
-    return isinstance(answer, TokenRefused) and answer.code == SCOPES_NOT_PERMITTED
+def lacks_permitted_scopes(result: TokenSet | TokenRefused) -> TypeGuard[TokenRefused]:
+    return isinstance(result, TokenRefused) and result.code == SCOPES_NOT_PERMITTED
 
 
-def refused_unreachable(trouble: Unreachable) -> TokenRefused:
-    problem = TokenProblem.IN_DOUBT if trouble.may_have_arrived else TokenProblem.TRANSIENT
-    return TokenRefused(problem, 0, trouble.reason)
+def refused_unreachable(outcome: Unreachable) -> TokenRefused:
+    problem = TokenProblem.IN_DOUBT if outcome.may_have_arrived else TokenProblem.TRANSIENT
+    return TokenRefused(problem, 0, outcome.reason)
 
 
-def parse_fields(answer: HttpResponse, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
+def parse_fields(response: HttpResponse, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
     """Return the JSON object of a response, or, if it has no usable one, whether the request may have been executed."""
-    fields = parse_json_object(answer.body)
-    if is_limit(answer.status, (fields or {}).get("code")):
+    fields = parse_json_object(response.body)
+    if is_limit(response.status, (fields or {}).get("code")):
         error = clean_message((fields or {}).get("error"))
-        wait = retry_after(answer.headers)
+        wait = retry_after(response.headers)
         return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests", error[:100], wait)
     if fields is None or not is_readable(fields, wanted):
-        return TokenRefused(TokenProblem.IN_DOUBT, 0, f"not a usable answer (HTTP {answer.status})")
-    if answer.status >= 300 and not is_refusal(fields):
-        return TokenRefused(TokenProblem.IN_DOUBT, 0, f"not a usable answer (HTTP {answer.status})")
-    if answer.status >= 500 and code_of(fields) not in PROBLEMS:
+        return TokenRefused(TokenProblem.IN_DOUBT, 0, f"no usable response (HTTP {response.status})")
+    if response.status >= 300 and not is_refusal(fields):
+        return TokenRefused(TokenProblem.IN_DOUBT, 0, f"no usable response (HTTP {response.status})")
+    if response.status >= 500 and code_of(fields) not in PROBLEMS:
         return TokenRefused(
-            TokenProblem.IN_DOUBT, code_of(fields), f"the platform failed (HTTP {answer.status})"
+            TokenProblem.IN_DOUBT, code_of(fields), f"the platform failed (HTTP {response.status})"
         )
     return fields
 
@@ -121,11 +121,11 @@ def code_of(fields: Mapping[str, Any]) -> int:
 
 
 def parse_refusal(
-    fields: Mapping[str, Any], purpose: Purpose, sent: Iterable[str], answer: HttpResponse
+    fields: Mapping[str, Any], purpose: Purpose, sent: Iterable[str], response: HttpResponse
 ) -> TokenRefused:
     """Return the refusal in a response. Values that were `sent` are masked in its message, which is logged."""
     code, error = code_of(fields), fields.get("error")
-    words = next(
+    message = next(
         (
             clean_message(fields[name])
             for name in ("cli_hint", "error_description", "msg")
@@ -134,15 +134,19 @@ def parse_refusal(
         "",
     )
     for value in sent:
-        words = words.replace(value, "***") if len(value) >= 12 else words
+        message = message.replace(value, "***") if len(value) >= 12 else message
     error = clean_message(error)
     problem = problem_of(code, error, purpose)
     if code == INCONSISTENT_BRAND:
         log.error(OTHER_BRAND, extra={"code": code})
-    if code not in PROBLEMS and error not in KNOWN_OAUTH_ERRORS and looks_like_limit(answer.headers, words):
+    if (
+        code not in PROBLEMS
+        and error not in KNOWN_OAUTH_ERRORS
+        and looks_like_limit(response.headers, message)
+    ):
         problem = TokenProblem.TRANSIENT
-    wait = retry_after(answer.headers) if problem is TokenProblem.TRANSIENT else None
-    return TokenRefused(problem, code, words[:300], error[:100], wait)
+    wait = retry_after(response.headers) if problem is TokenProblem.TRANSIENT else None
+    return TokenRefused(problem, code, message[:300], error[:100], wait)
 
 
 def refused_without_app_token(outcome: Outcome) -> TokenRefused:

@@ -66,13 +66,13 @@ class V3TokenEndpoint:
             "client_secret": self._app.secret.reveal(),
             "code": "is-this-endpoint-there",
         }
-        answer = await self._http.fetch("POST", self._url, form=form)
-        if isinstance(answer, Unreachable):
+        response = await self._http.fetch("POST", self._url, form=form)
+        if isinstance(response, Unreachable):
             return None
-        found = is_token_endpoint(answer)
+        found = is_token_endpoint(response)
         self._seen = self._seen or found is True
         # A proxy that now responds in place of an endpoint that was found does not make it absent.
-        return None if found is False and self._seen and answer.status not in ABSENT_STATUSES else found
+        return None if found is False and self._seen and response.status not in ABSENT_STATUSES else found
 
     def forget(self) -> None:
         """Discard the cached result: something answered that may not be the endpoint."""
@@ -91,14 +91,14 @@ class V3TokenEndpoint:
         self._valid_until = time.monotonic() + (PRESENT_LIFETIME if found else ABSENT_LIFETIME)
 
 
-def is_token_endpoint(answer: HttpResponse) -> bool | None:
+def is_token_endpoint(response: HttpResponse) -> bool | None:
     """Whether a response is from the token endpoint, which rejects the code with an error of OAuth or the platform."""
-    fields = parse_json_object(answer.body) or {}
+    fields = parse_json_object(response.body) or {}
     error, code = fields.get("error"), fields.get("code")
-    if error in UNAVAILABLE_ERRORS or answer.status in ABSENT_STATUSES:
+    if error in UNAVAILABLE_ERRORS or response.status in ABSENT_STATUSES:
         return False
     if isinstance(error, str) or (type(code) is int and code in TOKEN_ENDPOINT_CODES):
         return True
-    if answer.status >= 500 or answer.status in INTERMEDIARY_STATUSES or is_limit(answer.status, code):
+    if response.status >= 500 or response.status in INTERMEDIARY_STATUSES or is_limit(response.status, code):
         return None
     return False

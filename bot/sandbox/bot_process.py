@@ -39,7 +39,7 @@ class BotProcess:
         self.ahead = 0.0
         """How many seconds the bot's clock is ahead from its next start."""
         self.state: State = "stopped"
-        self.words = "The bot was not started yet."
+        self.message = "The bot has not been started yet."
         self.starts = 0
         self.log: deque[str] = deque(maxlen=MAX_LOG_LINES)
         self._on_change = on_change
@@ -56,7 +56,7 @@ class BotProcess:
             "supervised": True,
             "running": self.running,
             "state": self.state,
-            "words": self.words,
+            "words": self.message,
             "pid": self._process.pid if self._process is not None and self.running else None,
             "restarts": max(0, self.starts - 1),
             "deferred_ttl": self.deferred_ttl,
@@ -65,7 +65,7 @@ class BotProcess:
         }
 
     async def start(self) -> None:
-        """Start the bot unless it runs. Returns at once; `state` shows the progress."""
+        """Start the bot unless it is running. Returns at once; `state` shows the progress."""
         if self.running:
             return
         self.starts += 1
@@ -166,10 +166,10 @@ class BotProcess:
                             self._set_state("ready", "The bot is running.")
                             return
                 await asyncio.sleep(0.1)
-        self.words = f"The bot is still not ready after {READY_TIMEOUT} seconds."
+        self.message = f"The bot is still not ready after {READY_TIMEOUT} seconds."
 
-    def _set_state(self, state: State, words: str) -> None:
-        self.state, self.words = state, words
+    def _set_state(self, state: State, message: str) -> None:
+        self.state, self.message = state, message
         self._on_change(self)
 
 

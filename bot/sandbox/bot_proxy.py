@@ -1,7 +1,7 @@
 """A reverse proxy between browsers and the bot, which sets the emulated client's user agent.
 
-The bot decides by the user agent what to show, and a browser cannot take on another one. So browsers reach the bot
-through this proxy, and it gives requests from inside the client the client's user agent.
+The bot decides by the user agent what to show, and a page cannot change the browser's. So browsers reach the bot through
+this proxy, which sets the client's user agent on requests from inside the client.
 """
 
 from collections.abc import AsyncIterator
@@ -37,11 +37,11 @@ def build_bot_proxy(emulator: Emulator, bot_url: str) -> web.Application:
                 headers=headers,
                 data=await request.read() or None,
                 allow_redirects=False,
-            ) as answer:
-                body = await answer.read()
+            ) as response:
+                body = await response.read()
         except aiohttp.ClientError:
             return web.Response(status=502, text=BOT_NOT_RUNNING)
-        return web.Response(status=answer.status, headers=end_to_end(answer.headers), body=body)
+        return web.Response(status=response.status, headers=end_to_end(response.headers), body=body)
 
     app = web.Application(client_max_size=4 * 1024 * 1024)
     app.cleanup_ctx.append(_session)

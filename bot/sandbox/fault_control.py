@@ -11,7 +11,7 @@ from bot.sandbox.json_http import BadRequest, read_object
 
 
 def fault_routes(matched: set[str], state: Callable[[web.Request], tuple[Faults, Feed]]) -> web.RouteTableDef:
-    """Return the routes; `matched` are the traits that a fault can match on, `state` finds the faults and the feed."""
+    """Return the routes. `matched`: the traits that a fault can match on. `state` returns the faults and the feed."""
     routes = web.RouteTableDef()
 
     @routes.post("/sandbox/api/faults")
@@ -20,11 +20,11 @@ def fault_routes(matched: set[str], state: Callable[[web.Request], tuple[Faults,
         (faults, feed), body = state(request), await read_object(request)
         kind, match, times = body.pop("kind", None), body.pop("match", {}), body.pop("times", None)
         if kind not in FAULT_KINDS:
-            raise BadRequest(f"kind is one of {', '.join(FAULT_KINDS)}")
+            raise BadRequest(f"kind must be one of {', '.join(FAULT_KINDS)}")
         if not isinstance(match, dict) or not match.keys() <= matched:
-            raise BadRequest(f"match has {', '.join(sorted(matched))}")
+            raise BadRequest(f"match may only contain {', '.join(sorted(matched))}")
         if times is not None and not isinstance(times, int):
-            raise BadRequest("times is a whole number")
+            raise BadRequest("times must be a whole number")
         fault = Fault("f" + secrets.token_hex(4), kind, match, times, body)
         faults.all[fault.fault_id] = fault
         feed.announce("fault", fault_change("added", fault))

@@ -10,7 +10,7 @@ from bot.sandbox.json_http import Json
 
 @dataclass(frozen=True)
 class Start:
-    """When an operation began that is announced when it ends: its place among all changes, and Unix milliseconds."""
+    """The start of an operation that is announced when it ends: its place among all changes, and Unix milliseconds."""
 
     place: int
     at: int

@@ -1,4 +1,4 @@
-"""JSON over HTTP, as every API under /sandbox/api speaks it: an error is a 4xx with {"error": text}."""
+"""JSON over HTTP, for every API under /sandbox/api: an error is a 4xx with {"error": text}."""
 
 import json
 from typing import Any

@@ -207,9 +207,9 @@ def free_port(preferred: int | None) -> int:
 
 def report(emulator: Emulator, bot: BotProcess) -> None:
     """Announce the bot's state to the page; print a failure to the terminal as well."""
-    emulator.feed.announce("bot", {"state": bot.state, "running": bot.running, "words": bot.words})
+    emulator.feed.announce("bot", {"state": bot.state, "running": bot.running, "words": bot.message})
     if bot.state == "failed":
-        print(bot.words, *list(bot.log)[-15:], sep="\n  ", file=sys.stderr, flush=True)
+        print(bot.message, *list(bot.log)[-15:], sep="\n  ", file=sys.stderr, flush=True)
 
 
 def stop_signal() -> asyncio.Event:

@@ -1,4 +1,4 @@
-"""Keeping an emulator's state in a file: when it is saved, how the file is replaced, dataclasses as JSON."""
+"""Saves an emulator's state: when it is saved, how the file is replaced, and how dataclasses become JSON."""
 
 import asyncio
 import contextlib

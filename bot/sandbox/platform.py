@@ -13,7 +13,7 @@ from bot.sandbox.feed import Feed
 from bot.sandbox.json_http import Json
 
 PERSON_COOKIE = "sandbox_person"
-"""Holds the id of the person who is signed in to this browser. The chat page sets it, emulators read it."""
+"""Contains the id of the person who is signed in to this browser. The chat page sets it, emulators read it."""
 
 
 class ChatPlatform(Protocol):
@@ -42,8 +42,8 @@ class Emulator(ChatPlatform, Protocol):
     def application(self) -> web.Application:
         """Build the platform's HTTP API, its consent pages and its control API under /sandbox/api.
 
-        The application also serves /sandbox/platform.js, which tells the chat page the platform's requests, events,
-        error codes and typical faults.
+        The application also serves /sandbox/platform.js, which describes the platform's requests, events, error
+        codes and typical faults to the chat page.
         """
 
     def client_user_agent(self, request: web.Request) -> str | None:

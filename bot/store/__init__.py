@@ -1,1 +1,1 @@
-"""What is kept: tables, and the functions that read and change them. Decides nothing, and knows no platform."""
+"""The store: tables, and the functions that read and change them. Decides nothing, and knows no platform."""

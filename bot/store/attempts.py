@@ -210,8 +210,8 @@ def consume(
     keyring = keyring_of(connection)
     sealed_code = sealed.CODE.seal_if_any(keyring, {"state_digest": state_digest}, code)
     values = claim.values | {"state": state_digest, "sealed_code": sealed_code}
-    taken = connection.execute(CONSUME, values).one_or_none()
-    row = taken and _genuine(connection, taken, claim.now)
+    claimed = connection.execute(CONSUME, values).one_or_none()
+    row = claimed and _genuine(connection, claimed, claim.now)
     if row is None:
         return None
     if row.request_id is not None and code is not None:
@@ -403,11 +403,11 @@ TAKE_OVER = QUEUE.claim_due(*COLUMNS)
 def stranded(connection: Connection, claim: Claim, limit: int) -> list[tuple[Attempt, Secret | None]]:
     """Claim attempts whose redeeming was interrupted; return them with their codes."""
     keyring = keyring_of(connection)
-    taken = queue.claim_due(connection, TAKE_OVER, claim, limit)
-    return [_attempt(row, keyring) for row in taken if _genuine(connection, row, claim.now) is not None]
+    claimed = queue.claim_due(connection, TAKE_OVER, claim, limit)
+    return [_attempt(row, keyring) for row in claimed if _genuine(connection, row, claim.now) is not None]
 
 
-# --- keeping it small ------------------------------------------------------------------------------
+# --- expiry and pruning ----------------------------------------------------------------------------
 
 EXPIRE = (
     update(attempts)

@@ -60,7 +60,7 @@ def call_of(row: Row[Any], keyring: Keyring) -> DeferredCall:
 
 
 def _is_genuine(row: Row[Any], keyring: Keyring) -> bool | None:
-    """Check the proofs of a call. Return None if only another replica can.
+    """Check the proofs of a call. Return None if only another replica has the key for that.
 
     A settled call keeps only the proof of what was asked, because it never runs again. Calls that settled before proofs
     existed have none.

@@ -107,13 +107,13 @@ def record_results(connection: Connection, call_id: str, claim: int, steps: Sequ
 
 
 _earlier = call_steps.alias("earlier")
-_left_before = exists().where(
+_sent_before = exists().where(
     _earlier.c.call_id == calls.c.id,
     _earlier.c.number == bind("number", call_steps.c.number),
     _earlier.c.first_sent_at.is_not(None),
 )
 _sending = _step(
-    or_(NOT_RECALLED, _left_before),
+    or_(NOT_RECALLED, _sent_before),
     number=bind("number", call_steps.c.number),
     digest=bind("digest", call_steps.c.digest),
     is_write=literal_column("true"),

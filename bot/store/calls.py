@@ -315,7 +315,7 @@ REJECT = (
 
 
 def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
-    """Fail a call that is not genuine. Nobody is told, because its row may name any user."""
+    """Fail a call that is not genuine. Nobody is informed, because its row may name any user."""
     values = _ending(call.id, call.claim, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
@@ -356,7 +356,7 @@ RELEASE = (
     )
     .values(
         consents=calls.c.consents + bind("more", calls.c.consents),
-        behind=bind("in_line", calls.c.behind),
+        behind=bind("is_behind", calls.c.behind),
         **_awake,
     )
     .returning(*_audited)
@@ -368,8 +368,8 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
     if not call_ids:
         return 0
     announce(connection)
-    in_line = len(call_ids) > 1
-    values = {"calls": list(call_ids), "more": consents, "now": now, "in_line": in_line}
+    is_behind = len(call_ids) > 1
+    values = {"calls": list(call_ids), "more": consents, "now": now, "is_behind": is_behind}
     released = connection.execute(RELEASE, values).all()
     entries = [
         _entry("call_released", row, now, consents=row.consents or None)
@@ -377,7 +377,7 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
         if not row.attempts
     ]
     audit.write_all(connection, entries)
-    if in_line:
+    if is_behind:
         claims.promote_missed(connection, now)
     return len(released)
 
@@ -475,11 +475,11 @@ MARK_INTERIM = (
 
 
 def mark_interim(connection: Connection, call_id: str, now: datetime) -> bool:
-    """Record that the user is told about the retries; False if another worker has recorded it."""
+    """Record that the user is informed of the retries; False if another worker has recorded it."""
     return changed(connection, MARK_INTERIM, {"call": call_id, "now": now})
 
 
-# --- looking ---------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------
 
 _select = select(*COLUMNS)
 _in_order = (calls.c.asked_at, calls.c.id)
@@ -603,7 +603,7 @@ def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredC
 
 
 def due_for_interim(connection: Connection, failed_before: datetime, limit: int) -> list[DeferredCall]:
-    """Return unsettled calls that first failed before then and whose user was not told about the retries.
+    """Return unsettled calls that first failed before then and whose user was not informed of the retries.
 
     The caller rejects those that are not genuine.
     """
@@ -678,6 +678,17 @@ def latest_group_of(connection: Connection, user: UserKey) -> str | None:
     """Return the group of the user's last call in a group."""
     found = _all(connection, LATEST_IN, {"user": user, "kind": "group", "limit": 1})
     return found[0].chat.chat_id if found else None
+
+
+LATEST_LANGUAGE = (
+    select(calls.c.language).where(calls.c.user_key == bindparam("user")).order_by(calls.c.id.desc()).limit(1)
+)
+
+
+def latest_language_of(connection: Connection, user: UserKey) -> Language | None:
+    """Return the language in which the user's last call was asked."""
+    found: Language | None = connection.execute(LATEST_LANGUAGE, {"user": user}).scalar()
+    return found
 
 
 PRUNE = pruning(calls, *settled_before(calls), order_by=calls.c.settled_at)

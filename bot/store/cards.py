@@ -3,7 +3,7 @@
 There are two kinds. The card of an authorization request is one message to its user. The card of a scope wait is one
 message to each administrator; these messages are in the outbox. A row counts the changes that its card should show
 (`wanted`) and the last one that it does show (`shown`): the card is outdated while they differ. One worker at a time
-draws it, so that an older version never replaces a newer one.
+renders it, so that an older version never replaces a newer one.
 
 A card has the id of the request or the scope wait that it shows, and is added with it. A transaction that
 writes both writes that row first, so that two of them do not deadlock.
@@ -70,7 +70,7 @@ NO_CARD = CardDelivery(
     worker=None,
     lease_until=None,
 )
-"""Of a request that the bot did not write: it adds a card to each."""
+"""The card of a request that the bot did not write. The bot adds a card with each of its own."""
 
 
 def delivery_of(row: Row[Any], keyring: Keyring) -> CardDelivery:
@@ -175,7 +175,7 @@ def change_and_get(connection: Connection, card: str, due_at: datetime) -> CardD
     return _one(connection, CHANGE_AND_GET, {"card": card, "now": due_at})
 
 
-def redraw(connection: Connection, card: str, now: datetime) -> bool:
+def render_again(connection: Connection, card: str, now: datetime) -> bool:
     """Make a card due that may show an old version, rendered by a worker that had lost its claim."""
     announce(connection)
     return change(connection, card, now)
@@ -297,7 +297,7 @@ def claim_due(connection: Connection, statement: Any, claim: Claim, limit: int) 
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class RenderedCard:
     """What a worker has rendered."""
 
     card: str
@@ -328,21 +328,21 @@ SHOWN = (
 )
 
 
-def shown(connection: Connection, drawn: Drawn, now: datetime) -> int | None:
+def record_shown(connection: Connection, rendered: RenderedCard, now: datetime) -> int | None:
     """Record which version a card shows, and release it. One statement.
 
     Returns the version that it should show now, or None if the claim is lost.
     """
     seal = None
-    if drawn.message_id is not None:
-        row = {"id": drawn.card, "message_id": drawn.message_id, "ephemeral": drawn.ephemeral}
+    if rendered.message_id is not None:
+        row = {"id": rendered.card, "message_id": rendered.message_id, "ephemeral": rendered.ephemeral}
         seal = sealed.CARD.seal(keyring_of(connection), row)
     values = {
-        "card": drawn.card,
-        "held_claim": drawn.claim,
-        "version": drawn.version,
-        "message": drawn.message_id,
-        "only_reader": drawn.ephemeral,
+        "card": rendered.card,
+        "held_claim": rendered.claim,
+        "version": rendered.version,
+        "message": rendered.message_id,
+        "only_reader": rendered.ephemeral,
         "new_seal": seal,
         "now": now,
     }

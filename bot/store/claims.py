@@ -136,18 +136,18 @@ def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
         )
         return claim.returning(*COLUMNS, literal_column(others, Boolean).label("others_behind"))
     claimed = claim.returning(*COLUMNS).cte("claimed")
-    person = select(claimed.c.user_key).scalar_subquery()
-    return select(claimed).add_cte(_promote(person).cte("forward"))
+    user = select(claimed.c.user_key).scalar_subquery()
+    return select(claimed).add_cte(_promote(user).cte("forward"))
 
 
-def _promote(person: ColumnElement[UserKey]) -> Any:
+def _promote(user: ColumnElement[UserKey]) -> Any:
     """Build the statement that promotes the first of a user's calls that are behind."""
     call = calls.alias("behind")
     first = (
         select(call.c.id)
         .where(
             of_app(call),
-            call.c.user_key == person,
+            call.c.user_key == user,
             literal_column("behind.status = 'queued' AND behind.behind"),
         )
         .order_by(call.c.asked_at, call.c.id)

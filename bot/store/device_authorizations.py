@@ -64,7 +64,7 @@ def _entry(event: str, row: Any, now: datetime, **detail: str | list[str]) -> au
     return audit.entry(action, user=row.user_key, subject=subject, now=now, **detail, request=row.request_id)
 
 
-# --- looking ---------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------
 
 _this = devices.c.id == bind("device", devices.c.id)
 _of_request = devices.c.request_id == bind("request", devices.c.request_id)
@@ -84,7 +84,7 @@ def outcome_of(connection: Connection, device: str) -> str | None:
     return outcome
 
 
-# --- beginning -------------------------------------------------------------------------------------
+# --- starting --------------------------------------------------------------------------------------
 
 BEGIN = insert(devices).inline()
 

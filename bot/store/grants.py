@@ -66,12 +66,12 @@ def _grant(row: Row[Any], keyring: Keyring) -> Grant:
 
 
 def _tokens(keyring: Keyring, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
-    refresh, lives, whose = tokens.refresh_token, tokens.refresh_expires_in, {"user_key": user}
+    refresh, lifetime, whose = tokens.refresh_token, tokens.refresh_expires_in, {"user_key": user}
     return {
         "access_token": sealed.ACCESS_TOKEN.seal(keyring, whose, tokens.access_token),
         "access_expires_at": now + timedelta(seconds=tokens.expires_in),
         "refresh_token": sealed.REFRESH_TOKEN.seal_if_any(keyring, whose, refresh),
-        "refresh_expires_at": now + timedelta(seconds=lives) if refresh and lives is not None else None,
+        "refresh_expires_at": now + timedelta(seconds=lifetime) if refresh and lifetime is not None else None,
         "issued_at": now,
     }
 
@@ -148,7 +148,7 @@ def save(
 ) -> Grant:
     """Store the tokens of a code exchange in place of the grant `before`. A refresh in progress loses its lease.
 
-    Of the `unrequested` scopes only those in the tokens are remembered, so that lost ones are not asked for again. The
+    `unrequested` scopes are remembered only if the tokens have them, so that lost ones are not asked for again. The
     caller has locked the user (see `users.lock`), so that afterwards it sees every call that waits for these scopes.
     """
     ever = scopes | (before.scopes_ever - unrequested) if before else scopes

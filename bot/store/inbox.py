@@ -99,7 +99,7 @@ _GIVEN = {
 _ALL = literal_column("true", Boolean)
 """A WHERE clause for SQLite, which without one would parse the ON of ON CONFLICT as that of a join."""
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
-_TOLD = (
+_COPIED = (
     *("id", "user_key", "chat_id", "chat_kind", "thread_id", "message_id", "command", "arguments"),
     *("asked_at", "received_at", "expires_at", "seal", "run_seal"),
 )
@@ -148,7 +148,7 @@ def _waiting(given: FromClause) -> ColumnElement[int]:
 def _insert_calls(given: FromClause) -> Any:
     ahead = calls.alias("ahead")
     zone = select(people.c.time_zone).where(people.c.user_key == given.c.user_key).scalar_subquery()
-    values: dict[str, Any] = {name: given.c[name] for name in _TOLD} | {
+    values: dict[str, Any] = {name: given.c[name] for name in _COPIED} | {
         "language": given.c.answer_language,
         # If the message does not state a time zone, that of the user's last card click is used.
         "time_zone": func.coalesce(given.c.time_zone, zone),

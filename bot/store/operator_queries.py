@@ -122,7 +122,7 @@ def apps(connection: Connection) -> list[str]:
     return found
 
 
-def _saying_which_app(connection: Connection, rows: list[Row]) -> list[Row]:
+def _with_app(connection: Connection, rows: list[Row]) -> list[Row]:
     """Put the app first in each row if the database has several apps; otherwise leave it out."""
     if len(apps(connection)) < 2:
         return [{name: value for name, value in row.items() if name != "app"} for row in rows]
@@ -161,7 +161,7 @@ def status(connection: Connection, now: datetime) -> Row:
         "grants": _by_status(connection, grants, literal_column("true")),
         "oldest_queued_call_asked_at": connection.execute(oldest).scalar(),
         **_each_app(connection),
-        "replicas": _saying_which_app(connection, _replicas(connection, now)),
+        "replicas": _with_app(connection, _replicas(connection, now)),
         "trouble": [dict(row._mapping) for row in connection.execute(TROUBLE)],
     }
 
@@ -221,7 +221,7 @@ def users(connection: Connection, *, limit: int = 100) -> list[Row]:
         .order_by(known.c.seen_at.desc(), known.c.user_key)
         .limit(limit)
     )
-    return _saying_which_app(connection, _rows(connection, query))
+    return _with_app(connection, _rows(connection, query))
 
 
 REQUEST_COLUMNS = (
@@ -250,7 +250,7 @@ def requests(connection: Connection, user: UserKey | None = None, *, limit: int 
     """Return requests, newest first: all, or those of one user."""
     query = REQUESTS.add_columns(asked.c.app).order_by(asked.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(asked.c.user_key == user))
-    return _saying_which_app(connection, rows)
+    return _with_app(connection, rows)
 
 
 CALL_COLUMNS = (
@@ -278,14 +278,14 @@ def calls(connection: Connection, user: UserKey | None = None, *, limit: int = 1
     """Return calls, newest first: all, or those of one user. Leaves out the arguments."""
     query = select(*CALL_COLUMNS, deferred_calls.c.app).order_by(deferred_calls.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(deferred_calls.c.user_key == user))
-    return _saying_which_app(connection, rows)
+    return _with_app(connection, rows)
 
 
 def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
     """Return audit entries, newest first: all, or those of one user."""
     query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(audit_log.c.user_key == user))
-    return _saying_which_app(connection, [row | {"detail": _detail(row["detail"])} for row in rows])
+    return _with_app(connection, [row | {"detail": _detail(row["detail"])} for row in rows])
 
 
 def _detail(stored: Any) -> Any:

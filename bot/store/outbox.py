@@ -199,13 +199,13 @@ POSTPONE = QUEUE.postpone(
 
 
 def postpone(
-    connection: Connection, message: str, claim: int, until: datetime, *, arrived_possible: bool
+    connection: Connection, message: str, claim: int, until: datetime, *, may_have_arrived: bool
 ) -> bool:
     """sending → queued, due at `until`; False if the claim is lost.
 
     An attempt that has certainly not delivered the message does not count as the first.
     """
-    values = {"message": message, "held_claim": claim, "until": until, "arrived": arrived_possible}
+    values = {"message": message, "held_claim": claim, "until": until, "arrived": may_have_arrived}
     return changed(connection, POSTPONE, values)
 
 

@@ -195,6 +195,7 @@ class _ConnectionPool:
         self._engine = engine
         self._permits = asyncio.Semaphore(size)
         self._idle: list[AsyncConnection] = []
+        self._is_closed = False
 
     async def run(self, work: Work[T]) -> T:
         """Run a unit of work. Retry it if it lost a race, or if its connection turns out to be closed."""
@@ -214,18 +215,28 @@ class _ConnectionPool:
         except BaseException as error:
             # After a rejected statement the connection is usable. After a cancellation it may be in the middle of one.
             if isinstance(error, Exception) and not await _is_closed(connection):
-                self._idle.append(connection)
+                await self._put_back(connection)
             else:
                 await _terminate(connection)
                 if isinstance(error, Exception):
                     # The server has restarted, so the other connections are closed too.
-                    await self.close()
+                    await self._close_idle()
             raise
-        self._idle.append(connection)
+        await self._put_back(connection)
         return result
 
+    async def _put_back(self, connection: AsyncConnection) -> None:
+        if self._is_closed:
+            await _terminate(connection)
+        else:
+            self._idle.append(connection)
+
     async def close(self) -> None:
-        """Close the connections that are idle."""
+        """Close the connections: the idle ones now, the others when their work is done."""
+        self._is_closed = True
+        await self._close_idle()
+
+    async def _close_idle(self) -> None:
         idle, self._idle = self._idle, []
         for connection in idle:
             await _terminate(connection)
@@ -408,7 +419,7 @@ class _Messenger:
             self._server_process, self._pooled = None, True
 
     def _on_notification(self, connection: object, process: int, channel: str, sender: object) -> None:
-        """Wake at once, and once more for all notifications that arrive within `WAKE_EVERY`."""
+        """Wake at once, and once more for all notifications that arrive within `WAKE_INTERVAL`."""
         if sender == self._name:
             return
         if self._cooldown is None:

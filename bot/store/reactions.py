@@ -155,5 +155,5 @@ UNSEEN = select(calls.c.id).where(
 
 
 def unseen(connection: Connection, call_ids: Sequence[str]) -> list[str]:
-    """Return which of these calls have neither an answer, note, card nor reaction that their user has seen."""
+    """Return those of these calls whose users have not yet seen an answer, a note, a card or a reaction."""
     return list(connection.execute(UNSEEN, {"calls": list(call_ids)}).scalars())

@@ -579,7 +579,7 @@ def claim_due_cards(connection: Connection, claim: Claim, limit: int) -> list[Au
     return _all(connection, CLAIMED, {"own_app": claim.app, "claimed": claimed}) if claimed else []
 
 
-# --- keeping it small ------------------------------------------------------------------------------
+# --- pruning ---------------------------------------------------------------------------------------
 
 PRUNE = pruning(
     requests,

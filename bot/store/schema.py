@@ -277,7 +277,7 @@ deferred_calls = Table(
     partial("ix_deferred_calls_waiting_for", "app", "waits_for", "asked_at", where="status = 'suspended'"),
     partial("ix_deferred_calls_expiry", "app", "expires_at", where="status IN ('queued', 'suspended')"),
     partial(
-        # Not by the status: PostgreSQL would then take the index of all that can be claimed for as good as this one.
+        # Not by the status: PostgreSQL would then consider the index of claimable calls just as good.
         "ix_deferred_calls_unanswered",
         "app",
         "first_failed_at",
@@ -483,7 +483,7 @@ authorization_attempts = Table(
         "(status IN ('live', 'redeeming', 'expired')) = (outcome IS NULL)", name="ended_has_outcome"
     ),
     CheckConstraint("status <> 'live' OR code IS NULL", name="code_when_consumed"),
-    # Sign-ins apart: without a seal they are unknown, which costs nobody more than another try.
+    # Except sign-ins: one without a seal is unknown, and its user only has to try again.
     CheckConstraint(
         "kind = 'sign_in' OR (status IN ('live', 'redeeming')) = (seal IS NOT NULL)",
         name="sealed_until_ended",

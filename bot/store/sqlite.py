@@ -193,9 +193,9 @@ class SqliteDatabase(Database):
         """Write batches until no unit of work is waiting."""
         try:
             while self._waiting:
-                answers, announced = await self._write_batch()
-                for answer in answers:
-                    answer()
+                completions, announced = await self._write_batch()
+                for complete in completions:
+                    complete()
                 if announced:
                     self._wake()
                 # Let the callers run first, so that what they write next shares the next transaction.
@@ -215,7 +215,7 @@ class SqliteDatabase(Database):
                 self._writer = await self._in_thread(self._lock_thread, self._connect_without_waiting)
             driver = self._writer.connection.dbapi_connection
             await self._begin(driver)
-            answers, announced = await self._run_waiting(self._writer, driver, batch)
+            completions, announced = await self._run_waiting(self._writer, driver, batch)
             await self._in_thread(self._lock_thread, lambda: driver.execute("COMMIT"))
         except Exception as error:
             # The transaction as a whole failed: the file is locked, the disk is full.
@@ -224,7 +224,7 @@ class SqliteDatabase(Database):
             if not batch:
                 batch, self._waiting = list(self._waiting), deque()
             return [_failure(write.done, error) for write in batch], False
-        return answers, announced
+        return completions, announced
 
     async def _begin(self, driver: Any) -> None:
         """Acquire the write lock. While another process holds it, wait in a thread."""
@@ -243,7 +243,7 @@ class SqliteDatabase(Database):
         self, connection: Connection, driver: Any, batch: list[_Write]
     ) -> tuple[_Completions, bool]:
         """Move waiting units of work to `batch` and run each in its own savepoint."""
-        answers: _Completions = []
+        completions: _Completions = []
         announced = False
         pause_at = time.thread_time() + MAX_HOLD_SECONDS
         while self._waiting and len(batch) < MAX_BATCH:
@@ -255,13 +255,13 @@ class SqliteDatabase(Database):
             driver.execute("SAVEPOINT work")
             try:
                 result, announces = run_in_transaction(connection, write.work)
-                answers.append(_result(write.done, result))
+                completions.append(_result(write.done, result))
                 announced |= announces
             except Exception as error:
                 driver.execute("ROLLBACK TO work")
-                answers.append(_failure(write.done, error))
+                completions.append(_failure(write.done, error))
             driver.execute("RELEASE work")
-        return answers, announced
+        return completions, announced
 
 
 def _in_snapshot(connection: Connection, work: Work[T]) -> T:

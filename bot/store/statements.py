@@ -55,7 +55,7 @@ def apps_of(connection: Connection) -> tuple[str, ...]:
 
 
 def of_app(table: FromClause) -> ColumnElement[bool]:
-    """Return the condition that a row belongs to the app `own_app`. All that claims, expires or deletes must have it.
+    """Return the condition that a row belongs to the app `own_app`. Statements that claim, expire or delete must have it.
 
     It binds a single app even if the process serves several: the indexes of due rows begin with the app, so that rows of
     several apps would not be in order (see `in_each_app`).

@@ -1,4 +1,4 @@
-"""Takes over what a process had claimed that has ended, without waiting for its leases to expire.
+"""Takes over the claims of a process that has ended, without waiting for their leases to expire.
 
 Only the end of the lease changes. The next claim gets a new number as usual, so that a process that is still alive after
 all has lost its claims.

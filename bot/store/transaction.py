@@ -39,7 +39,7 @@ Work = Callable[[Connection], T]
 
 
 KEYRING = "bot_seal"
-"""The execution option that holds the keyring."""
+"""The execution option that contains the keyring."""
 
 
 ANNOUNCED = "bot_announced"
@@ -111,7 +111,7 @@ class Database(ABC):
 
     @property
     def presence_lock(self) -> int | None:
-        """The advisory lock that shows other replicas that this one lives; None if it is not held."""
+        """The advisory lock that shows other replicas that this one is alive; None if it is not held."""
         return None
 
     def on_work(self, wake: Callable[[], None]) -> None:

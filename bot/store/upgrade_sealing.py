@@ -66,7 +66,7 @@ _live_request = is_live(authorization_requests, RequestStatus)
 _live_attempt = is_live(authorization_attempts, AttemptStatus)
 _asks_a_user = authorization_attempts.c.kind == literal(AttemptKind.AUTHORIZATION)
 
-# Cards had no table yet. A later migration moves them, with these proofs: see `sealed.CARD`.
+# Before cards had a table of their own. A later migration moves them, with these proofs: see `sealed.CARD`.
 FORMER_CARD = SealedColumn(
     authorization_requests.c.card_seal,
     (authorization_requests.c.id,),
@@ -93,13 +93,13 @@ UNSEALED = (
 def seal_unsealed_rows(connection: Connection, keyring: Keyring | None) -> None:
     """Seal all unsealed rows. Raises `ConfigurationError` if there are any and the keys are missing or do not match."""
     if keyring is None:
-        if any(_is_there(connection, each) for each in UNSEALED):
+        if any(_has_needed_rows(connection, each) for each in UNSEALED):
             raise ConfigurationError(
                 "BOT_ENCRYPTION_KEYS is missing: the upgrade needs the keys to seal waiting rows of this database."
             )
         return
     if known_text(connection, keyring) != FORMER_TEXT and any(
-        _is_there(connection, each) for each in UNSEALED
+        _has_needed_rows(connection, each) for each in UNSEALED
     ):
         raise ConfigurationError(
             "BOT_DATABASE_URL: this database has rows without proofs that no earlier release can have written. Somebody "
@@ -121,11 +121,11 @@ def _require_keys_in_use(connection: Connection, keyring: Keyring) -> None:
 
 
 def seal_all(connection: Connection, keyring: Keyring, unsealed: Unsealed) -> None:
-    for rows in _portions(connection, unsealed):
+    for rows in _batches(connection, unsealed):
         _seal(connection, keyring, unsealed.column, rows)
 
 
-def _is_there(connection: Connection, unsealed: Unsealed) -> bool:
+def _has_needed_rows(connection: Connection, unsealed: Unsealed) -> bool:
     query = (
         select(literal_column("1", Integer))
         .select_from(unsealed.column.table)
@@ -135,7 +135,7 @@ def _is_there(connection: Connection, unsealed: Unsealed) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _portions(connection: Connection, unsealed: Unsealed) -> Iterator[Sequence[RowMapping]]:
+def _batches(connection: Connection, unsealed: Unsealed) -> Iterator[Sequence[RowMapping]]:
     key = unsealed.column.key
     query = select(*unsealed.column.parts).where(unsealed.which).order_by(*key).limit(BATCH_SIZE)
     rows = connection.execute(query).mappings().all()

@@ -1,1 +1,1 @@
-"""HTTP to a platform, the same for each of them: a pooled client, its errors, and limits on what it reads."""
+"""HTTP to any platform: a pooled client, descriptions of its errors, and limits on what it reads."""

@@ -24,7 +24,7 @@ def describe_error(problem: Exception) -> str:
         case aiohttp.ClientConnectorError():
             return f"no connection to {problem.host}"
         case TimeoutError():
-            return "no answer in time"
+            return "no response in time"
     return f"the connection broke ({type(problem).__name__})"
 
 

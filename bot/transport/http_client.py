@@ -65,7 +65,7 @@ class HttpClient:
     ) -> None:
         """`log_outages`: log when a host becomes unreachable, and when it is reachable again.
 
-        `token_header`: the header that carries an access token by itself, instead of Authorization.
+        `token_header`: the header for access tokens, if it is not Authorization. Its value has no `Bearer`.
         """
         self._options, self._log_outages = ConnectionOptions(network), log_outages
         self._token_header = token_header

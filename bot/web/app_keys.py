@@ -45,10 +45,10 @@ def platform_at(request: web.Request) -> Platform | None:
     for platform in request.app[BOT].platforms.values():
         if path in platform.webhooks:
             return platform
-        doors = [platform.callback_path]
+        own_paths = [platform.callback_path]
         if platform.in_client is not None:
-            doors.append(platform.in_client.page_path)
-        if any(path == each or path.startswith(f"{each}/") for each in doors):
+            own_paths.append(platform.in_client.page_path)
+        if any(path == each or path.startswith(f"{each}/") for each in own_paths):
             return platform
     return None
 
@@ -60,7 +60,7 @@ PLATFORM_PARAMETER = "with"
 def platform_of(request: web.Request) -> Platform | None:
     """Return the platform of a visitor, or None if it is unknown.
 
-    It is the only one; else it follows from the path, from the client that opens the page, or from the query.
+    It is the only one, or the one that the path, the client that opens the page, or the query determines.
     """
     platforms = list(request.app[BOT].platforms.values())
     if len(platforms) == 1:

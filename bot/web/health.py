@@ -44,7 +44,7 @@ async def ready(request: web.Request) -> web.Response:
 
 
 def events_outage(request: web.Request, platform: Platform) -> Outage | None:
-    """Return why no events of a platform can arrive at the moment. Those that it posts always can."""
+    """Return why a platform's events cannot arrive at the moment, or None. Events by webhook always can."""
     ingress = request.app[INGRESSES].get(platform.name)
     return ingress() if ingress is not None else None
 
@@ -78,13 +78,15 @@ async def metrics(request: web.Request) -> web.Response:
             gauge.labels(status).set(count)
     each = Gauge(
         "bot_platform_events_up",
-        "Whether a platform's events can come in here",
+        "Whether a platform's events can arrive at this replica",
         ["platform"],
         registry=registry,
     )
     are_up = {platform.name: events_outage(request, platform) is None for platform in bot.platforms.values()}
     for name, is_up in are_up.items():
         each.labels(name).set(is_up)
-    up = Gauge("bot_events_up", "Whether events can come in here, of every platform", registry=registry)
+    up = Gauge(
+        "bot_events_up", "Whether the events of every platform can arrive at this replica", registry=registry
+    )
     up.set(all(are_up.values()))
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

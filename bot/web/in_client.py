@@ -7,7 +7,7 @@ page in the browser.
 
 The SDK is a foreign script that runs on this bot's origin, so the page is kept apart from sessions: its policy allows
 that one script and the posts below, and nothing else; a window that it opens on another page of the bot is severed
-from it; and what depends on a session answers to no script (`routes.navigation_only`).
+from it; and routes that depend on a session reject requests of scripts (`routes.navigation_only`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def page_of(request: web.Request) -> InClientPage:
 
 
 async def start_attempt(request: web.Request) -> web.Response:
-    """Start an attempt for a ticket: what the script needs for it, or the page that says why not."""
+    """Start an attempt for a ticket; return the settings of the script, or the page of an unavailable link."""
     fields = await read_fields(request)
     bot = request.app[BOT]
     found = await find_request(bot, fields.get("ticket", ""))
@@ -85,7 +85,7 @@ async def start_attempt(request: web.Request) -> web.Response:
 
 
 async def start_sign_in(request: web.Request) -> web.Response:
-    """Start a sign-in: the same without scopes, and the cookie of the attempt."""
+    """Start a sign-in; return the settings of the script, without scopes, and set the cookie of the attempt."""
     await read_fields(request)
     bot = request.app[BOT]
     started = sign_in.start_in_client(bot, require_platform(request))

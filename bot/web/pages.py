@@ -139,7 +139,7 @@ SIGN_IN_PAGES_BY_OUTCOME = {outcome.value: page for outcome, page in SIGN_IN_PAG
 def show(request: web.Request, page: Page, platform: Platform | None = None) -> web.Response:
     """Render a page in the language of the request, with the other language in small print below.
 
-    `platform` is that of the visitor; None: as the request tells.
+    `platform` is that of the visitor, by default the one that the request determines.
     """
     platform = platform or platform_of(request)
     if page.switch_account and platform is not None:

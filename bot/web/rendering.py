@@ -64,9 +64,9 @@ def render(
     platform: Platform | None = None,
     **values: object,
 ) -> web.Response:
-    """Return a response with a rendered template. It gets `values`, the language and the link to the chat.
+    """Return a response with a rendered template. It receives `values`, the language and the link to the chat.
 
-    `platform` is that of the visitor; None: as the request tells (see `platform_of`).
+    `platform`: that of the visitor, by default the one that the request determines (see `platform_of`).
     """
     language = language_of(request)
     platform = platform or platform_of(request)

@@ -47,7 +47,7 @@ def is_preview(request: web.Request) -> bool:
 
 
 def is_navigation(request: web.Request) -> bool:
-    """Whether a browser opens the URL as a top-level page. True for a browser that does not say.
+    """Whether a browser opens the URL as a top-level page. True if the browser does not send these headers.
 
     https://www.w3.org/TR/fetch-metadata/
     """

@@ -22,7 +22,7 @@ SESSION = "bot_session"
 SIGN_IN_ATTEMPT = "bot_browser"
 """The cookie of a browser that has started a sign-in, until the sign-in is completed."""
 FLASH = "bot_done"
-"""The cookie that says what the user has just done, for the page after the redirect. Encrypted for one session."""
+"""The cookie that says what the user has just done, for the page after the redirect. Sealed for one session."""
 FLASH_LIFETIME = 60
 """Seconds."""
 
@@ -32,7 +32,7 @@ COOKIE_PATTERNS = {
     FLASH: re.compile(r"[A-Za-z0-9_.-]{1,200}"),
 }
 FORM_TOKEN_FIELD = "proof"  # noqa: S105
-"""The field of a form that holds the visitor's form token."""
+"""The field of a form that contains the visitor's form token."""
 MAX_FORM_SIZE = 4 * 1024
 """Bytes."""
 
@@ -91,7 +91,7 @@ def flash(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | 
     """Make the next page say what was done, if that page is loaded in the same session (None: without a session).
 
     The query alone does not suffice, because anyone can make a link with it. Neither does a cookie that this bot has not
-    encrypted, because a script can plant one.
+    sealed, because a script can plant one.
     """
     expires_at = int(utc_now().timestamp()) + FLASH_LIFETIME
     sealed = bot.database.keyring.seal(Secret(f"{expires_at}:{done}"), flash_purpose(bot, visitor))
@@ -112,7 +112,7 @@ def flashed(request: web.Request, visitor: Visitor | None) -> str | None:
 
 
 def flash_purpose(bot: Bot, visitor: Visitor | None) -> str:
-    """Return the text to which the cookie is bound: one of another session, app or purpose cannot be decrypted."""
+    """Return the text to which the cookie is bound: one of another session, app or purpose cannot be opened."""
     session = digest(visitor.session.reveal()) if visitor is not None else ""
     app = visitor.user.app if visitor is not None else ""
     return f"done cookie:{app}:{session}"
@@ -149,7 +149,8 @@ async def visitor_of_form(request: web.Request) -> Visitor | None:
     Raises CsrfError for every other POST. The form token decides: another site can neither read nor guess it.
     `Origin` does not suffice, because these pages send no referrer, so that browsers send `Origin: null` with their own
     forms too; and old browsers send no `Sec-Fetch-Site`. If these headers do name another site, the POST is rejected
-    without looking at the token. Besides, the cookie is SameSite=Lax, so that POSTs of other sites do not have it.
+    without looking at the token. In addition, the cookie is SameSite=Lax: browsers do not send it with
+    POSTs of other sites.
     """
     if request.headers.get("Origin", "null") not in {"null", request.app[BOT].public_url}:
         raise CsrfError

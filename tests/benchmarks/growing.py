@@ -24,7 +24,7 @@ from bot.store.transaction import Connection, Database
 from tests.benchmarks.environment import KEY, fresh_database, postgresql, sqlite_url
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import directory
-from tests.filling import fill
+from tests.many_rows import fill
 
 NOW = datetime.now(UTC)
 APP = "lark:cli_1"

@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Iterator
 
+from tests.benchmarks.bare_http import Client, connect, post
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.subscription import pushed
-from tests.benchmarks.wire import Client, connect, post
 
 PEOPLE = 500
 MOST = 12_000

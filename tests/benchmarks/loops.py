@@ -43,12 +43,12 @@ def loops(module: tuple[str, ...], url: str, people: int, at_once: int = AT_ONCE
     """Runs a bot on a fresh database, and as many people's loops."""
     port = free_port()
     with (
-        started("world", str(port), str(people), str(at_once)) as world,
-        running(*module, env=bot_settings(world.port, url, port)) as bot,
+        started("canned_platform", str(port), str(people), str(at_once)) as platform,
+        running(*module, env=bot_settings(platform.port, url, port)) as bot,
     ):
-        world.line()
+        platform.line()
         before = bot.cpu_seconds
-        measured: Measured = json.loads(world.line())
+        measured: Measured = json.loads(platform.line())
         return measured | {"cpu": (bot.cpu_seconds - before) / people * 1e3}
 
 
@@ -56,13 +56,13 @@ def counted(url: str, people: int) -> Measured:
     """Works in the database and statements of one loop, when people come one at a time."""
     port = free_port()
     with (
-        started("world", str(port), str(people), "1") as world,
-        running("tests.benchmarks.counted", env=bot_settings(world.port, url, port)) as bot,
+        started("canned_platform", str(port), str(people), "1") as platform,
+        running("tests.benchmarks.counted", env=bot_settings(platform.port, url, port)) as bot,
     ):
-        world.line()
+        platform.line()
         bot.process.send_signal(signal.SIGUSR1)
         bot.line()
-        world.line()
+        platform.line()
         bot.process.send_signal(signal.SIGUSR1)
         counts: Measured = json.loads(bot.line())
         return {name: count / people for name, count in counts.items()}

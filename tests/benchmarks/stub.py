@@ -10,8 +10,8 @@ import json
 import ssl
 import sys
 
+from tests.benchmarks.bare_http import Server, response
 from tests.benchmarks.subscription import BOT_OPEN_ID
-from tests.benchmarks.wire import Server, response
 
 DOCUMENT = response(
     json.dumps(

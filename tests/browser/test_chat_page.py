@@ -51,7 +51,7 @@ def test_what_is_written_is_sent_with_enter_and_shown_as_ones_own(chat: Page, pl
     assert [m["content"]["text"] for m in platform.state()["messages"]] == ["hello there"]
 
 
-def test_a_card_is_read_in_the_language_of_whoever_looks(chat: Page, platform: Sandbox) -> None:
+def test_a_card_is_shown_in_the_language_of_its_reader(chat: Page, platform: Sandbox) -> None:
     shown = card(titles={"zh_cn": "需要授权", "en_us": "Permission needed"})
     platform.send(SAM, "interactive", shown)
     platform.send(WEI, "interactive", shown)

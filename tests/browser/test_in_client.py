@@ -359,7 +359,7 @@ def test_what_is_seen_in_a_client_is_that_persons_own(
     expect(ada.page.locator("main")).not_to_contain_text("/tasks")
 
 
-def test_one_who_signs_out_in_the_client_stays_so_until_they_want_to_be_in_again(
+def test_signing_out_in_the_client_lasts_until_the_person_signs_in_again(
     sandbox: Sandbox, browser: Browser, permissions: str
 ) -> None:
     client = Client(sandbox, browser)

@@ -117,7 +117,9 @@ def test_a_link_that_somebody_else_began_signs_nobody_in(
     expect(victim.get_by_role("link", name="Sign in")).to_be_visible()
 
 
-def test_it_speaks_chinese_to_whoever_reads_that(sandbox: Sandbox, open_page: OpenPage, link: str) -> None:
+def test_the_page_is_in_chinese_for_a_chinese_browser(
+    sandbox: Sandbox, open_page: OpenPage, link: str
+) -> None:
     page = open_as(sandbox, open_page, SAM, PHONE, locale="zh-CN")
     page.goto(urlsplit(link)._replace(path="/permissions").geturl())
     page.get_by_role("link", name="登录").click()

@@ -21,7 +21,7 @@ from bot.core.language import Words
 from bot.core.messages import Chat, Reply
 from bot.core.scopes import ScopeSyntax, all_of
 from bot.core.words.refusals import explain_refusal
-from tests.driving import ask, refused, run, said
+from tests.command_runner import ask, refused, run, said
 
 
 def other(name: str, usage: Words | str = "") -> Command:

@@ -19,7 +19,7 @@ from bot.core.oauth import (
 from bot.core.people import Identity, UserKey
 from bot.core.requests import AttemptKind
 from bot.core.secrets import Secret
-from tests.outside import texts
+from tests.arbitrary_input import texts
 
 
 def test_the_challenge_is_that_of_rfc_7636():

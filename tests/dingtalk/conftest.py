@@ -19,7 +19,9 @@ from bot.sandbox.faults import Fault
 
 
 @dataclass
-class World:
+class EmulatedDingTalk:
+    """The emulated platform at `url`, and the adapter that calls it."""
+
     tenant: Tenant
     url: str
     platform: DingTalkPlatform
@@ -37,7 +39,7 @@ class World:
         self.tenant.faults.all.clear()
 
     def code(self, *scopes: str, staff_id: str = ADA, **more: Any) -> Secret:
-        """A code as the panel in the client would give it."""
+        """Create an authorization code, as the panel in the client does."""
         return Secret(new_code(self.tenant, self.tenant.people[staff_id], frozenset(scopes), **more).code)
 
     async def token(self, *scopes: str, staff_id: str = ADA) -> Secret:
@@ -53,7 +55,7 @@ class World:
         return Destination(self.user(staff_id), **where)
 
     def shown_to(self, staff_id: str = ADA) -> list[Any]:
-        """What the bot has sent to a person's direct chat, oldest first."""
+        """Return what the bot has sent to a person's direct chat, oldest first."""
         chat = self.tenant.direct_chat(staff_id)
         assert chat is not None
         return [
@@ -63,7 +65,7 @@ class World:
         ]
 
     def another(self, **changes: Any) -> DingTalkPlatform:
-        """The same app, set up differently."""
+        """Return another adapter for the same app with changed settings."""
         app = self.tenant.app
         given = {
             "client_id": app.client_id,
@@ -81,12 +83,12 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[EmulatedDingTalk]:
     tenant = sample_tenant()
     runner = web.AppRunner(build_platform(tenant))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made = World(tenant, f"http://127.0.0.1:{runner.addresses[0][1]}", None)  # type: ignore[arg-type]
+    made = EmulatedDingTalk(tenant, f"http://127.0.0.1:{runner.addresses[0][1]}", None)  # type: ignore[arg-type]
     async with made.another() as platform:
         made.platform = platform
         yield made

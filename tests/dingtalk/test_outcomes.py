@@ -51,7 +51,7 @@ def test_a_refusal_names_the_scopes_in_its_detail_else_in_its_message_else_in_it
     outcome = denied(**more)
     assert isinstance(outcome, InsufficientScope)
     assert outcome.requirement == any_of(*scopes)
-    assert not outcome.asks_whom
+    assert not outcome.user_must_grant
     assert outcome.log_id == "E64A-1"
 
 
@@ -78,7 +78,7 @@ def test_a_refusal_that_names_no_scope_says_so(more):
         (429, {"code": "x"}, RateLimited(1.0)),
         (429, b"too many", RateLimited(None)),
         (200, b'<html>{"status":1111,"wait":5,"source":"x5","punish":"deny"}</html>', RateLimited(BAN_WAIT)),
-        (504, b"", Unreachable("not a usable answer (HTTP 504)", may_have_arrived=True)),
+        (504, b"", Unreachable("no usable response (HTTP 504)", may_have_arrived=True)),
         (
             504,
             {"code": "ServiceTimeout"},
@@ -89,9 +89,9 @@ def test_a_refusal_that_names_no_scope_says_so(more):
             {"code": "system.busy"},
             Unreachable("the platform failed (system.busy)", may_have_arrived=True),
         ),
-        (502, b"<html>bad gateway", Unreachable("not a usable answer (HTTP 502)", may_have_arrived=True)),
-        (200, b"<html>", Unreachable("not a usable answer (HTTP 200)", may_have_arrived=True)),
-        (302, b"", Unreachable("not a usable answer (HTTP 302)", may_have_arrived=True)),
+        (502, b"<html>bad gateway", Unreachable("no usable response (HTTP 502)", may_have_arrived=True)),
+        (200, b"<html>", Unreachable("no usable response (HTTP 200)", may_have_arrived=True)),
+        (302, b"", Unreachable("no usable response (HTTP 302)", may_have_arrived=True)),
     ],
 )
 def test_the_whole_code_decides(status, body, expected):
@@ -126,7 +126,7 @@ def test_any_other_code_is_a_refusal_that_no_consent_helps(code):
             {"errcode": 60121, "errmsg": "no user"},
             Refused(60121, "no user", None, {"errcode": 60121, "errmsg": "no user"}),
         ),
-        ([], Unreachable("not a usable answer (HTTP 200)", may_have_arrived=True)),
+        ([], Unreachable("no usable response (HTTP 200)", may_have_arrived=True)),
     ],
 )
 def test_older_apis_answer_with_numbers(body, expected):

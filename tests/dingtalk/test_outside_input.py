@@ -35,7 +35,7 @@ from bot.dingtalk.frames import Frame, FrameError, decode
 from bot.dingtalk.identities import Identities
 from bot.dingtalk.messages import card_delivered, delivered
 from bot.dingtalk.missing_scopes import SCOPE, named_scopes
-from bot.dingtalk.oauth import parse_answer, parse_token_set
+from bot.dingtalk.oauth import parse_response, parse_token_set
 from bot.dingtalk.outcomes import legacy_outcome_of, outcome_of
 from bot.dingtalk.platform import CODE_PARAMETERS
 from bot.dingtalk.posts import render_reply
@@ -44,8 +44,8 @@ from bot.dingtalk.stream_endpoint import CannotConnect, parse_url
 from bot.dingtalk.webhook import WebhookKeys, receive_click, receive_frame, receive_message
 from bot.platforms import DINGTALK, all_commands
 from bot.transport.http_client import HttpResponse
-from tests.driving import ask
-from tests.outside import as_bytes, is_storable, json_values, objects, strings_in, texts
+from tests.arbitrary_input import as_bytes, is_storable, json_values, objects, strings_in, texts
+from tests.command_runner import ask
 
 RECIPIENT = Recipient("dingapp1", "dingcorp1")
 KEY = "client-secret-of-the-app"
@@ -254,7 +254,7 @@ def test_an_answer_of_anything_is_a_bounded_outcome(
             elif not isinstance(outcome, Succeeded):
                 assert is_storable(outcome)
         for purpose in ("authorization_code", "refresh_token"):
-            parse_answer(response, purpose, ("a-secret-of-some-length",))
+            parse_response(response, purpose, ("a-secret-of-some-length",))
 
 
 @given(scopes=st.lists(json_values | texts), detail=json_values, message=texts)
@@ -299,7 +299,7 @@ def test_a_token_answer_shows_nothing_and_keeps_only_what_can_be_sent(fields: An
 def test_a_refused_exchange_quotes_no_secret(fields: Any, status: int):
     secret = "a-code-of-some-length"
     for each in (fields, fields | {"message": f"no {secret} here"}, fields | {"code": secret}):
-        refusal = parse_answer(HttpResponse(status, {}, as_bytes(each)), "authorization_code", (secret,))
+        refusal = parse_response(HttpResponse(status, {}, as_bytes(each)), "authorization_code", (secret,))
         assert isinstance(refusal, TokenRefused)
         assert secret not in repr(refusal)
         assert len(refusal.message) <= 300

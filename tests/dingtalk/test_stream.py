@@ -188,6 +188,6 @@ def test_an_address_elsewhere_is_not_connected_to(url, ours):
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"headers": {}}', '{"type": "OTHER", "headers": {"topic": "x"}}', "[" * 5000]
 )
-def test_what_is_no_frame_is_said(text):
+def test_an_invalid_frame_is_reported(text):
     with pytest.raises(FrameError):
         decode(text)

@@ -8,7 +8,7 @@ from bot.core.events import CardClicked, Ignored, MessageReceived, Unauthentic
 from bot.core.secrets import Secret
 from bot.dingtalk.events import ReceivedMessage, Recipient
 from bot.dingtalk.webhook import WebhookKeys, receive_click, receive_message, signature_of
-from tests.outside import ODD
+from tests.arbitrary_input import ODD
 
 SECRET = "s3cr-s3cr-s3cr"
 KEYS = WebhookKeys(Secret(SECRET))

@@ -70,7 +70,7 @@ TINY_REGISTRY = registry(*builtin_commands([DAY], TINY_WORDS), DAY)
 
 
 @dataclass
-class World:
+class TwoPlatforms:
     tenant: Tenant
     lark: LarkPlatform
     tiny: TinyPlatform
@@ -115,7 +115,7 @@ async def at_work(bot: Bot) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def idle(database_url: str) -> AsyncIterator[World]:
+async def idle(database_url: str) -> AsyncIterator[TwoPlatforms]:
     """Both platforms and the bot, which does not work yet."""
     tenant, tiny = sample_tenant(), TinyPlatform()
     key, app = new_key(), tenant.app
@@ -143,16 +143,16 @@ async def idle(database_url: str) -> AsyncIterator[World]:
             authorization_ttl=timedelta(minutes=5),
             deferred_ttl=timedelta(hours=1),
         )
-        yield World(tenant, lark, tiny, bot)
+        yield TwoPlatforms(tenant, lark, tiny, bot)
 
 
 @pytest.fixture
-async def world(idle: World) -> AsyncIterator[World]:
+async def world(idle: TwoPlatforms) -> AsyncIterator[TwoPlatforms]:
     async with at_work(idle.bot):
         yield idle
 
 
-async def test_both_loops_run_side_by_side(world: World):
+async def test_both_loops_run_side_by_side(world: TwoPlatforms):
     """Message, refusal, suspension, card, link, callback, grant, release and answer, on both at once."""
     wei = world.lark.user_key(WEI, world.tenant.app.tenant_key)
     mia = world.tiny.user_key("staff 4711", "corp 1")
@@ -164,7 +164,7 @@ async def test_both_loops_run_side_by_side(world: World):
     assert {user.app for user, _ in world.tiny.sent.values()} == {world.tiny.app}
 
 
-async def authorize_on_lark(world: World, wei: UserKey) -> None:
+async def authorize_on_lark(world: TwoPlatforms, wei: UserKey) -> None:
     await world.say(wei, "/tasks")
     page = await world.link_of(wei)
     assert page["redirect_uri"] == f"{PUBLIC}/oauth/lark/callback"
@@ -173,7 +173,7 @@ async def authorize_on_lark(world: World, wei: UserKey) -> None:
     await until(lambda: status_of(world, wei, "succeeded"))
 
 
-def code_of(world: World, page: dict[str, str]) -> Secret:
+def code_of(world: TwoPlatforms, page: dict[str, str]) -> Secret:
     """The code that Lark's page sends back when Wei consents."""
     code = new_code(
         world.tenant,
@@ -186,7 +186,7 @@ def code_of(world: World, page: dict[str, str]) -> Secret:
     return Secret(code.code)
 
 
-async def authorize_on_tiny(world: World, mia: UserKey) -> None:
+async def authorize_on_tiny(world: TwoPlatforms, mia: UserKey) -> None:
     tiny, bot = world.tiny, world.bot
     await world.say(mia, "/day")
     held: frozenset[str] = frozenset()
@@ -215,13 +215,13 @@ async def authorize_on_tiny(world: World, mia: UserKey) -> None:
     await until(shown)
 
 
-async def status_of(world: World, user: UserKey, status: str) -> bool:
+async def status_of(world: TwoPlatforms, user: UserKey, status: str) -> bool:
     query = text("SELECT status FROM deferred_calls WHERE user_key = :user")
     found = await world.bot.database.read(lambda c: c.execute(query, {"user": str(user)}).scalar())
     return bool(found == status)
 
 
-async def test_the_help_lists_the_commands_of_the_users_platform(world: World):
+async def test_the_help_lists_the_commands_of_the_users_platform(world: TwoPlatforms):
     mia = world.tiny.user_key("staff 4711", "corp 1")
     await world.say(mia, "/help")
 
@@ -235,7 +235,7 @@ async def test_the_help_lists_the_commands_of_the_users_platform(world: World):
     assert "tasks" not in world.bot.commands_of(mia)
 
 
-async def test_a_busy_platform_does_not_keep_the_other_waiting(idle: World):
+async def test_a_busy_platform_does_not_keep_the_other_waiting(idle: TwoPlatforms):
     wei = idle.lark.user_key(WEI, idle.tenant.app.tenant_key)
     people = [replace(wei, open_id=f"ou_{n}") for n in range(5)]
     for user in people:
@@ -249,7 +249,7 @@ async def test_a_busy_platform_does_not_keep_the_other_waiting(idle: World):
     assert await worker.claim(urgent_only=False) is None
 
 
-async def test_a_state_counts_only_at_the_door_of_its_platform(world: World):
+async def test_a_state_counts_only_at_the_door_of_its_platform(world: TwoPlatforms):
     """Otherwise the page of one platform could pass its own codes off as the other's."""
     wei = world.lark.user_key(WEI, world.tenant.app.tenant_key)
     await world.say(wei, "/tasks")
@@ -267,7 +267,7 @@ IN_LARK = {"User-Agent": "Mozilla/5.0 Lark/7.1.0"}
 
 
 @pytest.fixture
-async def browser(world: World, aiohttp_client: AiohttpClient) -> Client:
+async def browser(world: TwoPlatforms, aiohttp_client: AiohttpClient) -> Client:
     outage = Outage(utc_now(), "no stream")
     return await aiohttp_client(routes.build(world.bot, {"lark": lambda: None, "tiny": lambda: outage}))
 
@@ -290,7 +290,7 @@ async def test_a_visitor_chooses_the_platform_to_sign_in_with(
     assert 'href="/login?with=lark"' in html
 
 
-async def test_signing_in_ends_on_the_page_of_ones_platform(world: World, browser: Client):
+async def test_signing_in_ends_on_the_page_of_ones_platform(world: TwoPlatforms, browser: Client):
     mia = world.tiny.user_key("staff 4711", "corp 1")
     await world.say(mia, "/day")
     await until(lambda: status_of(world, mia, "suspended"))
@@ -319,7 +319,7 @@ async def test_a_code_of_either_platform_stays_in_no_address(browser: Client, na
     assert await location(browser, f"/permissions?{name}=secret") == "/permissions"
 
 
-async def test_a_link_is_opened_by_its_own_platforms_client_only(world: World, browser: Client):
+async def test_a_link_is_opened_by_its_own_platforms_client_only(world: TwoPlatforms, browser: Client):
     wei = world.lark.user_key(WEI, world.tenant.app.tenant_key)
     mia = world.tiny.user_key("staff 4711", "corp 1")
     for user, command, leads_to in (

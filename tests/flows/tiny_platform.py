@@ -38,6 +38,7 @@ class TinyPlatform:
     callback_path, webhooks = "/tiny/done", dict[str, Webhook]()
     display_name = Words("Tiny", "小平台")
     code_parameters = frozenset({"ticket"})
+    monolingual = False
     limits = PlatformLimits(MINUTE, MINUTE, MINUTE, MINUTE, scopes_per_link=5)
     device = in_client = refreshing = narrowing = revocation = ephemeral = reactions = None
     scope_applications = outage = chat_link = None

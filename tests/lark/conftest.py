@@ -23,7 +23,7 @@ PAYLOADS = Path(__file__).parent.parent / "payloads"
 
 @pytest.fixture
 def payload():
-    """A captured payload by its name, as it was or changed."""
+    """Return a function that reads a captured payload by its name."""
 
     def read(name: str) -> Any:
         return json.loads((PAYLOADS / f"{name}.json").read_text())
@@ -32,7 +32,9 @@ def payload():
 
 
 @dataclass
-class World:
+class EmulatedLark:
+    """The emulated platform at `url`, and the adapter that calls it."""
+
     tenant: Tenant
     url: str
     platform: LarkPlatform
@@ -50,12 +52,12 @@ class World:
         self.tenant.faults.all.clear()
 
     def code(self, *scopes: str, open_id: str = WEI, **more: Any) -> Secret:
-        """A code as the consent page would give it."""
+        """Create an authorization code, as the consent page does."""
         more.setdefault("redirect_uri", "https://bot.example/cb")
         return Secret(new_code(self.tenant, self.tenant.people[open_id], frozenset(scopes), **more).code)
 
     def another(self, **changes: Any) -> LarkPlatform:
-        """The same app, set up differently."""
+        """Return another adapter for the same app with changed settings."""
         app = self.tenant.app
         given = {
             "app_id": app.app_id,
@@ -67,7 +69,7 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[EmulatedLark]:
     tenant = sample_tenant()
     runner = web.AppRunner(build_platform(tenant))
     await runner.setup()
@@ -84,5 +86,5 @@ async def world() -> AsyncIterator[World]:
         verification_token=Secret(app.verification_token),
     )
     async with platform:
-        yield World(tenant, url, platform)
+        yield EmulatedLark(tenant, url, platform)
     await runner.cleanup()

@@ -64,7 +64,7 @@ def test_violations_of_the_older_form_name_scopes_too():
     assert outcome == InsufficientScope(any_of(*DOCUMENTS))
 
 
-def test_what_is_no_scope_never_becomes_one():
+def test_an_invalid_scope_is_never_requested():
     violations = [{"subject": "a b"}, {"subject": "<at id=all>"}, {"subject": "a:b"}, {"subject": "a:b"}]
     outcome = answered(400, code=99991679, msg="", error={"permission_violations": violations})
     assert outcome == InsufficientScope(any_of("a:b"))
@@ -396,7 +396,7 @@ def fetched(world):
     )
 
 
-async def test_a_token_that_the_platform_refuses_is_fetched_anew_once(world):
+async def test_a_token_that_the_platform_refuses_is_fetched_again_once(world):
     assert isinstance(await world.platform.call_as_app(bot_info()), Succeeded)
     world.tenant.credentials.app_tokens.clear()
     assert isinstance(await world.platform.call_as_app(bot_info()), Succeeded)

@@ -372,7 +372,7 @@ def test_a_revocation_is_read_with_its_time(payload):
     )
 
 
-def test_who_left_and_where_the_app_was_stopped_is_read(payload):
+def test_users_who_left_and_organizations_that_stopped_the_app_are_read(payload):
     left = payload("message_recalled")
     left["header"]["event_type"] = "contact.user.deleted_v3"
     left["event"] = {"object": {"open_id": WEI.open_id, "name": "Wei"}, "old_object": {}}

@@ -147,7 +147,7 @@ def test_nothing_else_is_raised_whatever_comes(data: bytes):
         "080010001800200032" + "01ff",  # no UTF-8
     ],
 )
-def test_what_is_no_frame_is_refused(bad: str):
+def test_an_invalid_frame_is_refused(bad: str):
     with pytest.raises(FrameError):
         decode(bytes.fromhex(bad))
 
@@ -202,7 +202,7 @@ def test_what_stays_incomplete_is_forgotten():
     assert parts.add(part(0, 2, b"a"), PART_TIMEOUT) == b"ab"
 
 
-def test_a_redelivery_that_is_cut_differently_begins_anew():
+def test_a_redelivery_that_is_split_differently_starts_again():
     parts = PayloadAssembler()
     parts.add(part(0, 3, b"old"), 0)
     parts.add(part(0, 2, b"a"), 0)

@@ -46,8 +46,8 @@ from bot.lark.user_info import parse_identity
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 from bot.platforms import LARK, all_commands
 from bot.transport.http_client import HttpResponse
-from tests.driving import ask
-from tests.outside import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
+from tests.arbitrary_input import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
+from tests.command_runner import ask
 
 RECIPIENT = Recipient("cli_1", "ou_bot")
 KEY, TOKEN = "encrypt-key-of-the-app", "verification-token-of-the-app"
@@ -207,7 +207,7 @@ def test_a_refused_exchange_quotes_no_secret(fields: Any):
 
 
 @given(data=json_values | objects("data"), person=objects("open_id", "tenant_key", "union_id", "name"))
-def test_whoever_a_token_names_can_be_kept(data: Any, person: Any):
+def test_an_identity_that_a_token_names_can_be_stored(data: Any, person: Any):
     for each in ({"data": data}, {"data": person}, {"data": person | {"open_id": "ou_1", "tenant_key": "t"}}):
         found = parse_identity(each)
         assert isinstance(found, Identity | Unreachable)
@@ -353,7 +353,7 @@ TITLED = {"title_highlighted": "<h>" * (MEGABYTES // 3) + "\n"}
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
-def test_megabytes_that_somebody_wrote_for_others_to_read_hold_up_nobody(said: str, answer: Any):
+def test_reading_megabytes_of_another_persons_text_delays_nobody(said: str, answer: Any):
     """While a reply is made, nothing else happens: no event is acknowledged, no page is shown."""
     name, arguments = parse_message(said, all_commands(LARK))
     started = time.process_time()

@@ -55,7 +55,7 @@ async def said(world, person, chat_id, words="/help"):
     return asked
 
 
-def test_it_is_the_port(world):
+def test_the_adapter_implements_the_port(world):
     port: Platform = world.platform
     assert port.name == "lark"
     assert port.uses_pkce
@@ -230,7 +230,7 @@ async def test_the_scopes_for_user_identity_are_read(world):
     assert await world.platform.enabled_scopes() == world.tenant.app.enabled_scopes("user")
 
 
-async def test_the_list_is_kept_for_seconds_and_read_anew_when_told(world):
+async def test_the_list_is_kept_for_seconds_and_read_again_on_request(world):
     before = await world.platform.enabled_scopes()
     world.tenant.app.scopes["docx:document"] = ScopeSwitch(user=True)
     assert await world.platform.enabled_scopes() == before
@@ -334,7 +334,7 @@ async def test_a_former_owner_is_no_administrator_when_the_owner_cannot_be_read(
         ({"owner": None}, None),
     ],
 )
-def test_the_owner_is_a_person_or_whoever_made_the_app(app, owner):
+def test_the_owner_is_a_person_or_the_creator_of_the_app(app, owner):
     assert read_owner(app) == owner
 
 

@@ -203,7 +203,7 @@ async def test_more_events_at_once_than_there_is_room_for_are_refused(platform, 
     assert [isinstance(each, NotAcknowledged) for each in results] == [False] * 10 + [True] * 5
 
 
-async def test_what_is_no_frame_harms_nothing(platform, connect, monkeypatch):
+async def test_an_invalid_frame_harms_nothing(platform, connect, monkeypatch):
     monkeypatch.setattr(stream, "MAX_IDLE_FRAMES", 2000)
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
@@ -248,7 +248,7 @@ MANY = 50_000
 
 
 @pytest.mark.parametrize("what", [*FLOODS, "parts of other events", "pings", "pongs"])
-async def test_a_flood_of_what_is_no_event_ends_the_connection_and_holds_up_nobody(
+async def test_a_flood_of_invalid_events_ends_the_connection_and_delays_nobody(
     platform, connect, caplog, what
 ):
     """Judged by what the process spends once the frames have been made, both ends together."""
@@ -307,7 +307,7 @@ class FrameBuffer:
         pass
 
 
-async def test_a_handful_of_what_is_no_event_ends_no_connection(platform, connect):
+async def test_a_few_invalid_events_do_not_end_the_connection(platform, connect):
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
     link = only_link(platform)

@@ -1,18 +1,17 @@
-"""The emulated platform on a real port, and what a bot would do with it, in few words."""
+"""A client of the emulated Lark: what a bot, a user and a browser do, in one call each."""
 
 import asyncio
 import base64
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
+from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from bot.sandbox.lark.emulator import LarkEmulator
 from bot.sandbox.lark.sample_tenant import ADA, sample_tenant
@@ -37,7 +36,9 @@ class Answer:
 
 
 @dataclass
-class World:
+class LarkClient:
+    """Calls the emulator's routes."""
+
     tenant: Tenant
     client: Any
 
@@ -79,7 +80,7 @@ class World:
     # The user's consent
 
     async def open_page(self, scope: str = "", **query: str) -> Answer:
-        """Opens an authorize link and returns what the page shows."""
+        """Open an authorize link and return what the consent page shows."""
         given = {
             "client_id": self.tenant.app.app_id,
             "response_type": "code",
@@ -150,18 +151,17 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world(aiohttp_client: AiohttpClient) -> LarkClient:
     tenant = sample_tenant()
     tenant.app.redirect_urls = [REDIRECT]
     app = build_platform(tenant)
     add_page_api(app, LarkEmulator(tenant))
-    async with TestClient(TestServer(app)) as client:
-        yield World(tenant, client)
+    return LarkClient(tenant, await aiohttp_client(app))
 
 
 @dataclass
 class Receiver:
-    """A bot's webhook that keeps what it gets and answers what it is told to."""
+    """A bot's webhook that records requests and gives configured answers."""
 
     url: str = ""
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -170,7 +170,7 @@ class Receiver:
     delay: float = 0.0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
-    """Ends the delay."""
+    """Ends the delay when set."""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.got.append((dict(request.headers), await request.read()))
@@ -185,14 +185,14 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver(world: World) -> AsyncIterator[Receiver]:
+async def receiver(world: LarkClient, aiohttp_server: AiohttpServer) -> Receiver:
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/lark/events", receiver.handle)
-    async with TestServer(app) as server:
-        receiver.url = str(server.make_url("/lark/events"))
-        world.tenant.app.events_url = receiver.url
-        yield receiver
+    server = await aiohttp_server(app)
+    receiver.url = str(server.make_url("/lark/events"))
+    world.tenant.app.events_url = receiver.url
+    return receiver
 
 
 def s256(verifier: str) -> str:

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from bot.sandbox.bot_proxy import build_bot_proxy
 from bot.sandbox.lark.emulator import LarkEmulator
 from bot.sandbox.lark.sample_tenant import NIKO
 
-from .conftest import ADA, REDIRECT, World
+from .conftest import ADA, REDIRECT, LarkClient
 
 TASKS = "task:task:read"
 
 
-async def ask(world: World, api: str, person: str = ADA, **more: str) -> dict[str, Any]:
+async def ask(world: LarkClient, api: str, person: str = ADA, **more: str) -> dict[str, Any]:
     """As the stand-in for the SDK asks: with a script, whose text holds the answer."""
     query = {"question": "7", "app_id": world.tenant.app.app_id, "page_url": REDIRECT, **more}
     answer = await world.client.get(
@@ -86,7 +86,9 @@ async def test_the_sdk_is_that_of_the_client_that_is_emulated(world, sdk, status
     assert status == 404 or f'kind = "{sdk}"' in await answer.text()
 
 
-async def test_on_the_way_to_the_bot_only_the_user_agent_is_changed_and_only_inside_the_client(world):
+async def test_the_proxy_to_the_bot_changes_only_the_user_agent_and_only_inside_the_client(
+    world, aiohttp_client: AiohttpClient, aiohttp_server: AiohttpServer
+):
     async def echo(request: web.Request) -> web.Response:
         seen = {"agent": request.headers["User-Agent"], "path": request.raw_path, "host": request.host}
         response = web.json_response(seen | {"body": await request.text()}, status=201)
@@ -96,23 +98,18 @@ async def test_on_the_way_to_the_bot_only_the_user_agent_is_changed_and_only_ins
 
     bot = web.Application()
     bot.router.add_route("*", "/{path:.*}", echo)
-    async with TestServer(bot) as server:
-        front = build_bot_proxy(LarkEmulator(world.tenant), str(server.make_url("")).rstrip("/"))
-        async with TestClient(TestServer(front)) as browser:
-            path = "/authorize/a%2Fb?x=%20"
-            plain = await browser.post(path, data=b"text", headers={"User-Agent": "Browser/1"})
-            seen = await plain.json()
-            assert (plain.status, seen["agent"], seen["path"], seen["body"]) == (
-                201,
-                "Browser/1",
-                path,
-                "text",
-            )
-            assert seen["host"] == f"{browser.host}:{browser.port}"
-            assert len(plain.headers.getall("Set-Cookie")) == 2
-            inside = {"Cookie": f"sandbox_person={ADA}; sandbox_client=1", "User-Agent": "Browser/1"}
-            answer = await (await browser.get("/", headers=inside)).json()
-            assert answer["agent"] == world.tenant.people[ADA].user_agent
+    server = await aiohttp_server(bot)
+    front = build_bot_proxy(LarkEmulator(world.tenant), str(server.make_url("")).rstrip("/"))
+    browser = await aiohttp_client(front)
+    path = "/authorize/a%2Fb?x=%20"
+    plain = await browser.post(path, data=b"text", headers={"User-Agent": "Browser/1"})
+    seen = await plain.json()
+    assert (plain.status, seen["agent"], seen["path"], seen["body"]) == (201, "Browser/1", path, "text")
+    assert seen["host"] == f"{browser.host}:{browser.port}"
+    assert len(plain.headers.getall("Set-Cookie")) == 2
+    inside = {"Cookie": f"sandbox_person={ADA}; sandbox_client=1", "User-Agent": "Browser/1"}
+    answer = await (await browser.get("/", headers=inside)).json()
+    assert answer["agent"] == world.tenant.people[ADA].user_agent
 
 
 async def test_an_applink_puts_a_browser_into_the_client_when_that_is_switched_on(world):

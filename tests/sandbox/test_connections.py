@@ -39,7 +39,7 @@ def test_frames_mean_what_they_should():
 
 
 @pytest.mark.parametrize("bad", ["", "0807", "08", "42ff01", "0d00000000", PING[:-4]])
-def test_what_is_not_a_frame_is_refused(bad):
+def test_bytes_that_are_no_frame_are_refused(bad):
     with pytest.raises(FrameError):
         decode(bytes.fromhex(bad))
 

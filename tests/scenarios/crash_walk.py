@@ -12,10 +12,10 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from tests.forking import Forker
+from tests.bot_process import Forker
 
-from .crashing import IDLE, POLLING
-from .mortal import CANCELLED, LARK, PERHAPS, SUCCEEDED, Figures, Kind, MortalWorld, mortal_world
+from .crash_points import IDLE, POLLING
+from .crash_world import CANCELLED, LARK, PERHAPS, SUCCEEDED, Figures, Kind, MortalWorld, mortal_world
 from .stories import task
 
 AT_ONCE = 8

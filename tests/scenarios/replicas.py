@@ -1,4 +1,4 @@
-"""Several bots on one PostgreSQL behind one address: real processes, and a small reverse proxy before them."""
+"""Several bot processes on one PostgreSQL, behind a small reverse proxy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from tests.forking import Call, Process, bot
+from tests.bot_process import Call, Process, bot
 from tests.ports import free_port
 from tests.sql import Rows, query
 
-from .conftest import World
-from .refitted import bot_with_times
+from .changed_bot import bot_with_times
+from .world import World
 
 BOT_RUN = bot("run")
 
@@ -25,19 +25,19 @@ HOP_BY_HOP = {"connection", "host", "keep-alive", "transfer-encoding", "content-
 
 @dataclass
 class Proxy:
-    """Stands where the platform and the browsers look for the bot, and takes the ports behind it in turn.
+    """A reverse proxy at the bot's address that passes requests to its ports in turn.
 
-    Who is gone is answered for with a 502: whoever asked may ask again, and comes to another.
+    Answers 502 for a replica that is gone: a retry reaches another one.
     """
 
     port: int
     ports: list[int] = field(default_factory=list)
     resting: set[int] = field(default_factory=set)
-    """Ports that get nothing for the time being."""
+    """Ports that get no requests for now."""
     routes: dict[str, int] = field(default_factory=dict)
-    """By the beginning of a path: the port that is to have such requests, instead of a turn."""
+    """Path prefix: the port that gets these requests."""
     served: list[tuple[str, int]] = field(default_factory=list)
-    """Path and port of each request that was passed on."""
+    """Path and port of each request that was forwarded."""
 
     async def __aenter__(self) -> Self:
         self._turns = itertools.count()
@@ -129,8 +129,10 @@ class Replicas:
     async def start(
         self, count: int, *, lease: float | None = None, look_again: float | None = None, **settings: str
     ) -> list[Replica]:
-        """Starts so many more, all at once, and waits until each is ready. A shorter lease ends sooner, and one that
-        looks for work less often has to be told."""
+        """Start `count` more replicas at once, and wait until each is ready.
+
+        With a long poll interval (`look_again`, in seconds) a replica depends on notifications of new work.
+        """
         program = bot_with_times(lease, look_again) if lease or look_again else BOT_RUN
         started = await asyncio.gather(*(self._start_one(program, settings) for _ in range(count)))
         self.proxy.ports += [each.port for each in started]
@@ -156,7 +158,7 @@ class Replicas:
             return False
 
     async def rows(self, statement: str, **parameters: Any) -> Rows:
-        """Reads the database as an operator would."""
+        """Run a query on the database."""
         return await query(self.url, statement, **parameters)
 
     async def one(self, statement: str, **parameters: Any) -> Any:
@@ -165,7 +167,7 @@ class Replicas:
         return value
 
     async def holder(self) -> Replica:
-        """The replica that runs the one call that is running."""
+        """Wait for a running call, and return the replica that runs it."""
 
         async def found() -> Replica | None:
             workers = await self.rows("SELECT worker FROM deferred_calls WHERE status = 'running'")

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import values_of
-from .mortal import CANCELLED, PERHAPS, MortalWorld
+from .card_content import values_of
+from .crash_world import CANCELLED, PERHAPS, MortalWorld
 
 Story = Callable[[MortalWorld], Awaitable[None]]
 

@@ -13,8 +13,10 @@ import pytest
 
 from bot.sandbox.lark.scopes import SCOPES
 from bot.sandbox.lark.tenant import Message, Person
+from tests.bot_process import REPOSITORY
 
-from .conftest import REPOSITORY, World, actions_on, forged_click, has_link, text_of, value_on
+from .card_content import actions_on, has_link, text_of, value_on
+from .world import World, forged_click
 
 TASKS = ("task:task:read", "task:task:write")
 
@@ -70,7 +72,7 @@ async def test_one_card_names_everybody_who_waits_and_says_when_it_is_done(world
     assert len(world.from_bot(world.direct(world.ada))) == 1
 
 
-async def test_the_card_names_nobody_who_waits_no_longer(world: World):
+async def test_the_card_does_not_name_people_who_no_longer_wait(world: World):
     await world.start(BOT_DEFERRED_TTL="15")
     await without(world, *TASKS)
     first = await world.say(world.sam, "/tasks")
@@ -88,7 +90,7 @@ async def test_the_card_names_nobody_who_waits_no_longer(world: World):
     assert len(world.from_bot(world.direct(world.ada))) == 1
 
 
-async def test_who_waits_when_the_card_can_no_longer_be_changed_is_told_of_by_another(world: World):
+async def test_a_card_that_can_no_longer_be_updated_is_followed_by_another_for_new_waiters(world: World):
     await world.start()
     await without(world, *TASKS)
     await world.say(world.sam, "/tasks")
@@ -109,7 +111,7 @@ async def test_what_cannot_be_a_scope_reaches_no_administrator(world: World):
     await world.start()
     for nonsense in ("NONSENSE", "nonsense", "everything:", ":read", "task:Task:read"):
         await world.answer_to(await world.say(world.sam, f"/authorize {nonsense}"), "isn't a scope")
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     assert world.from_bot(world.direct(world.ada)) == []
 
 
@@ -133,7 +135,7 @@ async def test_the_administrators_hear_of_it_though_the_bot_died_before_it_told_
     await without(world, *TASKS)
     await world.trouble({"path": "/open-apis/im/v1/messages"}, "delay", seconds=30)
     await world.say(world.sam, "/tasks")
-    await world.until(lambda: world.rows("SELECT 1 FROM scope_waits"), "somebody who waits")
+    await world.until(lambda: world.count("scope_waits"), "somebody who waits")
     await world.kill()
     await world.lift()
     await world.start()
@@ -161,8 +163,8 @@ async def test_what_waits_for_the_administrator_is_cancelled_on_its_card(world: 
     await world.answer_to(asked, "cancelled")
     await world.until(lambda: "Not authorized" in text_of(card.content), "the card's last face")
     await world.control("app-scopes", scope="search:docs:read", user=True)
-    (call,) = world.rows("SELECT status, outcome FROM deferred_calls WHERE command = 'search'")
-    assert call == {"status": "cancelled", "outcome": "cancelled_by_user"}
+    call = world.only("deferred_calls", command="search")
+    assert (call["status"], call["outcome"]) == ("cancelled", "cancelled_by_user")
 
 
 async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_cancelled_or_expired(
@@ -180,9 +182,7 @@ async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_c
         m for m in world.tenant.messages.values() if m.reply_to == asked and "expired" in text_of(m.content)
     ]
     await world.click(world.sam, card, "retry_expired")
-    await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE command = 'search'")) == 3, "a third run"
-    )
+    await world.until(lambda: world.count("deferred_calls", command="search") == 3, "a third run")
 
 
 async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(world: World):
@@ -252,7 +252,7 @@ async def test_one_person_cannot_flood_the_administrators(world: World):
 
 
 async def test_the_card_tells_method_and_path_of_a_call_and_nothing_else_of_it(world: World):
-    """Whoever waits is mentioned by id, so that the client shows the name."""
+    """Users who wait are mentioned by id, so that the client shows their names."""
     await world.start()
     await world.authorized(world.sam, "/me")
     for said, shown, scope in (
@@ -299,7 +299,7 @@ async def test_what_does_not_exist_reaches_no_administrator(world: World, scope:
         assert "doesn't list" in text_of(answer.content)
         assert "权限列表中没有" in text_of(answer.content)
         assert "task:task:read" not in text_of(answer.content)
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     assert world.from_bot(world.direct(world.ada)) == []
     await world.authorized(world.sam, "/authorize task:task:read")
 
@@ -335,7 +335,7 @@ async def test_a_scope_that_a_command_names_wrongly_reaches_no_administrator(wor
         answer = await world.answer_to(await world.say(world.sam, f"/{name}"), scope)
         assert "can't be run" in text_of(answer.content)
         assert "无法执行" in text_of(answer.content)
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     assert "does not list" in (world.directory / "bot.log").read_text()
     # Of alternatives the one that exists is asked for.
     asked = await world.say(world.sam, "/either")

@@ -9,11 +9,12 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
 from .test_narrowed import narrowing
 from .test_sign_in import Browser
 from .test_sign_in import browser as opened
+from .world import World
 
 __all__ = ["opened"]
 
@@ -77,7 +78,7 @@ async def test_a_card_shows_offline_access_once_while_it_is_new(world: World, co
     assert shown(card) == 0
 
 
-async def test_so_it_does_by_device_flow(world: World):
+async def test_a_card_shows_offline_access_once_by_device_flow(world: World):
     room = Room(world)
     await room.start()
     _, card = await room.asked(world.sam, "/tasks")
@@ -118,9 +119,7 @@ async def revoked_by_an_operator(world: World) -> None:
 
 async def revoked_at_the_platform(world: World) -> None:
     await world.control("revoke", person=world.sam.open_id)
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM grants WHERE status = 'ended'"), "the end of the grant"
-    )
+    await world.until(lambda: world.count("grants", status="ended"), "the end of the grant")
 
 
 @pytest.mark.parametrize(
@@ -151,11 +150,11 @@ async def test_a_card_says_why_it_asks_again(
     assert "asking again" not in text_of(new.content)
 
 
-async def test_so_it_does_when_the_platform_has_narrowed_the_token(world: World):
+async def test_a_card_says_why_it_asks_again_when_the_platform_has_narrowed_the_token(world: World):
     await world.start()
     await narrowing(world)
     await world.authorized(world.sam, "/tasks")
     await world.authorized(world.sam, "/agenda")
     again = await asked(world, "/tasks")
-    assert "no longer lets me use" in text_of(again.content)
-    assert "一并重新申请" in text_of(again.content)
+    assert "dropped part of your authorization" in text_of(again.content)
+    assert "部分授权" in text_of(again.content)

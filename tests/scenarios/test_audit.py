@@ -9,10 +9,11 @@ from typing import Any
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, has_link
+from .card_content import actions_on, has_link
 from .test_administrator import without
 from .test_device import Room
 from .test_manners import leave
+from .world import World
 
 SCOPES = ("docx:document:readonly", "calendar:calendar:readonly")
 
@@ -78,7 +79,7 @@ class Told:
 
 def told_by(world: World) -> Told:
     told = Told()
-    for row in world.rows("SELECT * FROM audit_log ORDER BY id"):
+    for row in world.find("audit_log"):
         told.read(row)
     return told
 
@@ -100,9 +101,9 @@ def kept_by(world: World) -> Told:
         },
         {each.pop("id"): each | {name: json.loads(each[name]) for name in lists} for each in requests},
         {each["id"]: each["status"] for each in attempts},
-        {each["id"]: each["status"] for each in world.rows("SELECT * FROM device_authorizations")},
+        {each["id"]: each["status"] for each in world.find("device_authorizations")},
         {each.pop("user_key"): each | {"scopes": json.loads(each["scopes"])} for each in grants},
-        {each["id"]: each["status"] for each in world.rows("SELECT * FROM revocations")},
+        {each["id"]: each["status"] for each in world.find("revocations")},
     )
 
 
@@ -205,9 +206,7 @@ async def endings(world: World) -> None:
     world.let_expire()
     await world.start()
     await world.expires(card)
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM audit_log WHERE action = 'attempt_expired'"), "retention", 30
-    )
+    await world.until(lambda: world.count("audit_log", action="attempt_expired"), "retention", 30)
     await consented(world, world.sam, "/tasks")
     await leave(world)
 
@@ -246,7 +245,7 @@ async def test_an_old_write_that_is_confirmed_or_dropped_is_told(world: World):
         await world.answer_to(asked)
     told = await the_log_tells_what_the_tables_hold(world)
     assert "call_confirmed" in told
-    (dropped,) = world.rows("SELECT detail FROM audit_log WHERE action = 'call_cancelled'")
+    dropped = world.only("audit_log", action="call_cancelled")
     assert json.loads(dropped["detail"])["outcome"] == "discarded"
 
 

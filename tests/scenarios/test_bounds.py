@@ -7,7 +7,8 @@ import pytest
 from bot.store.inbox import MAX_WAITING
 from tests.scenarios.test_sign_in import Browser
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 
 def waiting(world: World, name: str) -> int:
@@ -43,7 +44,7 @@ async def test_a_person_with_the_most_calls_waiting_is_told_and_can_get_out_of_i
     assert waiting(world, "Sam Rivera") == 0
     again = await world.say(world.sam, "/task taken again")
     await world.until(lambda: waiting(world, "Sam Rivera") == 1, "the next one waits")
-    assert world.rows("SELECT 1 FROM deferred_calls WHERE message_id = ?", again)
+    assert world.count("deferred_calls", message_id=again)
 
 
 async def test_an_organization_that_removes_the_app_is_signed_out_and_nothing_of_it_waits(
@@ -59,16 +60,16 @@ async def test_an_organization_that_removes_the_app_is_signed_out_and_nothing_of
     removed = {"app_id": app.app_id, "tenant_key": app.tenant_key, "type": "app_uninstalled"}
     event = {"uuid": "u-1", "token": app.verification_token, "type": "event_callback", "event": removed}
     assert (await world.control("events", event=event))["acknowledged"]
-    assert world.rows("SELECT 1 FROM sessions") == []
+    assert world.count("sessions") == 0
     status, _, page = await browser.get("/permissions")
     assert (status, "Sign in" in page) == (200, True)
     settled = world.rows("SELECT DISTINCT status, outcome FROM deferred_calls")
     assert settled == [{"status": "cancelled", "outcome": "app_stopped"}]
-    assert world.rows("SELECT 1 FROM authorization_requests WHERE status IN ('open', 'redeeming')") == []
+    assert world.count("authorization_requests", status=("open", "redeeming")) == 0
     # Delivered again after the organization has come back, it ends nothing of what is there then.
     await world.authorized(world.sam)
     assert (await world.control("events", event=event))["acknowledged"]
-    assert world.rows("SELECT 1 FROM grants WHERE status = 'active'")
+    assert world.count("grants", status="active")
     await browser.http.close()
 
 
@@ -85,9 +86,9 @@ async def test_rows_that_somebody_wrote_do_not_keep_the_bot_busy_when_an_organiz
     removed = {"app_id": app.app_id, "tenant_key": app.tenant_key, "type": "app_uninstalled"}
     event = {"uuid": "u-2", "token": app.verification_token, "type": "event_callback", "event": removed}
     assert (await world.control("events", event=event))["acknowledged"]
-    await world.until(lambda: world.rows("SELECT 1 FROM events WHERE event_id = 'u-2'"), "the end of it")
+    await world.until(lambda: world.count("events", event_id="u-2"), "the end of it")
     (sams,) = world.rows(
         f"SELECT status, outcome FROM deferred_calls WHERE user_key LIKE '%{world.sam.open_id}'"
     )
     assert sams == {"status": "cancelled", "outcome": "app_stopped"}
-    assert world.rows("SELECT 1 FROM authorization_requests WHERE status IN ('open', 'redeeming')") == []
+    assert world.count("authorization_requests", status=("open", "redeeming")) == 0

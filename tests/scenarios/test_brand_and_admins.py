@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bot.sandbox.lark.tenant import Message
-from tests.forking import bot
+from tests.bot_process import bot
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_administrator import TASKS, told, without
 from .test_long_connection import until_events_are
 from .test_networks import doctor, readiness
+from .world import World
 
 OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
 
@@ -92,7 +93,7 @@ async def test_when_that_cannot_be_told_doctor_does_not_guess(world: World, trou
 
 
 @pytest.mark.parametrize("admins", ["ou_00000000000000000000000000000000", "nobody", "owner unreadable"])
-async def test_nobody_is_told_that_administrators_know_who_do_not(world: World, admins: str):
+async def test_people_are_not_told_that_administrators_know_when_they_do_not(world: World, admins: str):
     """The message cannot arrive, or there is nobody to send it to."""
     if admins == "owner unreadable":
         world.settings["BOT_ADMINS"] = ""
@@ -106,9 +107,7 @@ async def test_nobody_is_told_that_administrators_know_who_do_not(world: World, 
     assert not claims(answer)
     await world.control("app-scopes", scope="task:task:read", user=True)
     await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-    await world.until(
-        lambda: "succeeded" in str(world.rows("SELECT status FROM deferred_calls")), "the answer"
-    )
+    await world.until(lambda: "succeeded" in world.statuses("deferred_calls"), "the answer")
 
 
 async def test_when_one_of_several_has_the_card_people_are_told_so(world: World):

@@ -9,8 +9,8 @@ import pytest
 from bot.flows.account.sign_in import SignInFailure
 from bot.flows.authorize.grant import CallbackResult
 
-from .conftest import World
-from .wire import exchange, request
+from .raw_http import exchange, request
+from .world import World
 
 STATE, CODE = "s" * 43, "Qm3xYzzz1"
 CALLBACK = "/oauth/lark/callback"
@@ -66,11 +66,11 @@ async def test_no_callback_leaves_its_code_in_the_address(world: World, path: st
             target = await left(world, method, path + query)
             status, _, page = await world.get(world.public + target)
             assert status == 400, (target, page)
-    assert world.rows("SELECT * FROM authorization_attempts") == []
+    assert world.count("authorization_attempts") == 0
 
 
 @pytest.mark.parametrize("path", NEARLY)
-async def test_nor_does_any_other_page_that_a_code_may_come_to(world: World, path: str):
+async def test_no_other_page_leaves_a_code_in_the_address(world: World, path: str):
     await world.start()
     for query in (each for each in QUERIES if "code" in each or "state" in each):
         assert await left(world, "GET", path + query) == "/authorization/malformed"

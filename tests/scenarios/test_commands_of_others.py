@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.forking import bot
+from tests.bot_process import REPOSITORY, bot
 
-from .conftest import REPOSITORY, World, text_of
+from .card_content import text_of
+from .world import World
 
 EXAMPLE = REPOSITORY / "docs" / "example"
 
@@ -49,8 +50,7 @@ async def test_the_example_answers_after_its_consent_and_is_in_the_help(world: W
     assert status == 200, page
     answer = await world.answer_to(asked)
     assert "Your calendar is called" in text_of(answer.content)
-    (call,) = world.rows("SELECT status FROM deferred_calls WHERE command = 'calendar'")
-    assert call["status"] == "succeeded"
+    assert world.statuses("deferred_calls", command="calendar") == ["succeeded"]
 
 
 def broken(folder: Path, source: str, entry: str = "odd = bot_odd:odd") -> None:
@@ -114,7 +114,7 @@ PLUGINS = {
     ),
     "names its platform by a number": (
         declared('@command("odd", summary=Words("", ""), platform=5)'),
-        "platform of /odd is not the name of one",
+        "platform of /odd is not a string",
     ),
     "is a plain function": (
         declared(FINE, "def odd(ask):\n    return Reply(None)"),
@@ -131,7 +131,7 @@ PLUGINS = {
     "takes no argument": (declared(FINE, "def odd():\n    yield"), "does not take one argument"),
     "is private by a word": (
         declared('@command("odd", summary=Words("", ""), private="yes")'),
-        "private of /odd is neither True nor False",
+        "private of /odd is not a bool",
     ),
     "keeps by a number": (declared('@command("odd", summary=Words("", ""), keep=5)'), "keep of /odd"),
     "ends the process on import": ("raise SystemExit(0)", "SystemExit"),
@@ -183,9 +183,9 @@ MISTAKES = {
     ),
     "has a query of numbers": (
         "yield ApiCall('GET', '/open-apis/x', {'page_size': 10})",
-        "query is not text",
+        "query does not map strings to strings",
     ),
-    "has a path of bytes": ("yield ApiCall('GET', b'/open-apis/x')", "path is not text"),
+    "has a path of bytes": ("yield ApiCall('GET', b'/open-apis/x')", "path does not start with a slash"),
     "has a body that is no JSON": (
         "yield ApiCall('POST', '/open-apis/x', body={1, 2})",
         "body is not JSON",
@@ -237,8 +237,8 @@ async def test_a_call_of_a_command_that_goes_wrong_fails_at_once_and_holds_up_no
     answer = await world.answer_to(asked, "/odd")
     assert "private" not in text_of(answer.content)
     await world.answer_to(await world.say(world.sam, "/help"))
-    (call,) = world.rows("SELECT status, outcome, claim FROM deferred_calls WHERE command = 'odd'")
-    assert call == {"status": "failed", "outcome": "crashed", "claim": 1}
+    call = world.only("deferred_calls", command="odd")
+    assert (call["status"], call["outcome"], call["claim"]) == ("failed", "crashed", 1)
     log = (world.directory / "bot.log").read_text()
     assert words in log
     assert "odd" in log
@@ -259,9 +259,7 @@ async def test_what_is_computed_beside_the_steps_is_bounded_too(world: World, tm
     if option.startswith("needs"):
         await world.answer_to(asked, "/odd")
     else:
-        await world.until(
-            lambda: world.rows("SELECT 1 FROM deferred_calls WHERE command = 'odd'"), "the call"
-        )
+        await world.until(lambda: world.count("deferred_calls", command="odd"), "the call")
     log = (world.directory / "bot.log").read_text()
     assert "without a step" in log or "keep of a command failed" in log
 
@@ -277,7 +275,7 @@ async def test_what_is_computed_beside_the_steps_is_bounded_too(world: World, tm
 async def test_a_process_that_a_command_stops_for_good_ends_and_says_where(
     world: World, tmp_path: Path, body: str
 ):
-    """Whoever supervises it starts it again; a call that goes on doing that is given up."""
+    """A supervisor restarts it; a call that keeps doing this fails for good."""
     broken(tmp_path / "site", declared(FINE, f"def odd(ask):\n    {body}\n    yield"))
     with_packages(world, tmp_path / "site")
     await world.start()
@@ -335,8 +333,7 @@ change, look = odd("change"), odd("look", read=True)
         before = len(world.requests("/calendars/primary", "POST"))
         await world.trouble({"path": "/open-apis/calendar/v4/calendars/primary"}, "drop_after", times=1)
         await world.answer_to(await world.say(world.sam, command))
-        (call,) = world.rows("SELECT status FROM deferred_calls WHERE command = ?", command[1:])
-        assert call["status"] == end
+        assert world.statuses("deferred_calls", command=command[1:]) == [end]
         assert len(world.requests("/calendars/primary", "POST")) - before == sent
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from bot.sandbox.lark.webhook import encrypt
 
-from .attacker import Attacker
-from .conftest import World
+from .webhook_client import WebhookClient
+from .world import World
 
 OLD_CARD = {
     "open_id": "ou_1",
@@ -36,15 +36,15 @@ async def post(world: World, body: str, headers: dict[str, str]) -> int:
 
 
 async def nothing_came_of_it(world: World) -> None:
-    assert world.rows("SELECT 1 FROM deferred_calls") == []
-    assert world.rows("SELECT 1 FROM events") == []
+    assert world.count("deferred_calls") == 0
+    assert world.count("events") == 0
 
 
 async def test_events_without_encryption_are_refused_and_the_log_says_what_to_set(world: World):
     await world.start()
-    message = Attacker(world).message("/help")
+    message = WebhookClient(world).message("/help")
     check = {"type": "url_verification", "challenge": "c", "token": world.tenant.app.verification_token}
-    click = Attacker(world).message("/help")
+    click = WebhookClient(world).message("/help")
     click["header"]["event_type"] = "card.action.trigger"
     old = {"uuid": "u", "token": world.tenant.app.verification_token, "type": "event_callback", "event": {}}
     for payload in (message, check, click, old) * 5:
@@ -84,7 +84,7 @@ async def test_the_old_card_callback_is_refused_and_the_log_says_what_to_change(
 
 async def test_a_stranger_gives_no_advice(world: World):
     await world.start()
-    message = Attacker(world).message("/help")
+    message = WebhookClient(world).message("/help")
     message["header"]["token"] = "guessed"
     bodies: list[Any] = [
         OLD_CARD,

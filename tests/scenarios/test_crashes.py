@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forking import Forker
+from tests.bot_process import Forker
 
 from .crash_walk import Databases, Life, Told, live_and_die, walk
 from .stories import SETTINGS, STORIES

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import administer
 
-from .conftest import World
 from .replicas import Replicas
+from .world import World
 
 OPERATING = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 

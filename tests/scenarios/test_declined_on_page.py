@@ -10,8 +10,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message, Person
 
-from .conftest import World, has_link, kinds_of_buttons, text_of
+from .card_content import has_link, kinds_of_buttons, text_of
 from .test_foreign_hands import in_client
+from .world import World
 
 SAYS_SO = "Declined on the page"
 ACKNOWLEDGED = {"Authorize": "default", "Not now": "default"}
@@ -51,20 +52,16 @@ def changes(world: World, card: Message) -> int:
 
 
 def audited(world: World, action: str) -> list[dict[str, Any]]:
-    rows = world.rows("SELECT user_key, detail FROM audit_log WHERE action = ?", action)
-    return [row | {"detail": json.loads(row["detail"])} for row in rows]
+    rows = world.find("audit_log", action=action)
+    return [{"user_key": row["user_key"], "detail": json.loads(row["detail"])} for row in rows]
 
 
 def states(world: World) -> tuple[list[str], list[str]]:
-    calls, requests = (
-        world.rows(f"SELECT status FROM {table} ORDER BY id")
-        for table in ("deferred_calls", "authorization_requests")
-    )
-    return [row["status"] for row in calls], [row["status"] for row in requests]
+    return world.statuses("deferred_calls"), world.statuses("authorization_requests")
 
 
 @pytest.mark.parametrize("door", ["browser", "client"])
-async def test_whoever_has_the_link_declines_nothing_in_its_owners_name(world: World, door: str):
+async def test_a_refusal_by_anyone_with_the_link_declines_nothing_for_its_owner(world: World, door: str):
     await world.start()
     message, card = await asked(world, world.sam, "/doc welcome")
     await world.say(world.sam, "/tasks")
@@ -221,6 +218,10 @@ async def test_a_card_that_only_its_reader_sees_is_replaced_once(world: World):
     )
     assert world.link_of(second) != first
     assert kinds_of_buttons(second) == ACKNOWLEDGED
+    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests ORDER BY id")] == [
+        "superseded",
+        "open",
+    ]
     await decline(world, world.link_of(second))
     assert (await world.get(first))[0] == 410
     await world.answer_to(await world.say(world.sam, "/help", world.group))

@@ -14,7 +14,8 @@ from bot.sandbox.lark.credentials import DeviceAuthorization
 from bot.sandbox.lark.tenant import Message, Person
 from tests.ports import free_port
 
-from .conftest import World, actions_on, forged_click, kinds_of_buttons, text_of
+from .card_content import actions_on, kinds_of_buttons, text_of
+from .world import World, forged_click
 
 POLLS = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}
 DEVICE_ENDPOINT = "/oauth/v1/device_authorization"
@@ -87,7 +88,7 @@ class Room:
         await self.world.until(lambda: sum(f.struck for f in faults.values()) == times, "the trouble")
 
     def rows(self) -> list[dict[str, Any]]:
-        return self.world.rows("SELECT * FROM device_authorizations ORDER BY id")
+        return self.world.find("device_authorizations")
 
 
 def can_press(card: Message) -> bool:
@@ -113,7 +114,7 @@ async def test_the_click_brings_the_platforms_link_and_the_consent_the_answer(ro
     await world.answer_to(asked)
     await room.says(card, "Authorized")
     assert room.links(card) == []
-    (grant,) = world.rows("SELECT * FROM grants")
+    grant = world.only("grants")
     assert grant["status"] == "active"
     assert grant["refresh_token"]
     (row,) = room.rows()
@@ -131,7 +132,7 @@ async def test_a_second_need_takes_its_own_code_and_loses_nothing(room: Room, wo
     await room.press(world.sam, second)
     await room.decide(await room.link(second), world.sam)
     await world.answer_to(again)
-    (grant,) = world.rows("SELECT scopes FROM grants")
+    grant = world.only("grants")
     assert {"calendar:calendar:readonly", "task:task:read"} <= set(json.loads(grant["scopes"]))
 
 
@@ -149,7 +150,7 @@ async def test_a_refusal_on_the_platforms_page_ends_the_code_and_cancels_nothing
     asked, card = await room.asked(world.sam, "/tasks")
     for refusals in (1, 2):
         await room.press(world.sam, card)
-        # Whoever has the user code: Ada has nothing to do with it.
+        # Ada has the user code, but the request is not hers.
         await room.decide(await room.link(card), world.ada, "refuse")
         await world.until(lambda: can_press(world.tenant.messages[card.message_id]), "the button")
         await room.says(card, "Declined on the page")
@@ -158,11 +159,11 @@ async def test_a_refusal_on_the_platforms_page_ends_the_code_and_cancels_nothing
         "Authorize": "default",
         "Not now": "default",
     }
-    assert world.rows("SELECT status FROM deferred_calls") == [{"status": "suspended"}]
-    assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
+    assert world.statuses("deferred_calls") == ["suspended"]
+    assert world.statuses("authorization_requests") == ["open"]
     denied = world.rows("SELECT detail FROM audit_log WHERE action = 'device_authorization_denied'")
     assert [json.loads(row["detail"])["by"] for row in denied] == ["unidentified"] * 2
-    assert not world.rows("SELECT 1 FROM audit_log WHERE action IN ('request_declined', 'call_cancelled')")
+    assert not world.count("audit_log", action=("request_declined", "call_cancelled"))
     await room.press(world.sam, card)
     await room.decide(await room.link(card), world.sam)
     await world.answer_to(asked)
@@ -175,8 +176,8 @@ async def test_somebody_else_at_the_platforms_page_does_not_count(room: Room, wo
     await room.press(world.sam, card)
     await room.decide(await room.link(card), world.ada)
     await room.says(card, "confirmed with another account")
-    assert world.rows("SELECT * FROM grants") == []
-    assert world.rows("SELECT * FROM revocations") == []
+    assert world.count("grants") == 0
+    assert world.count("revocations") == 0
     await room.press(world.sam, card)
     await room.decide(await room.link(card), world.sam)
     await world.answer_to(asked)
@@ -385,7 +386,7 @@ async def test_what_the_person_drops_is_not_polled_for_any_more(room: Room, worl
     await room.decide(link, world.sam)
     await asyncio.sleep(2.5)
     assert len(room.polls()) <= polls + 1
-    assert world.rows("SELECT * FROM grants") == []
+    assert world.count("grants") == 0
 
 
 async def test_tokens_that_arrive_after_a_revocation_are_revoked(room: Room, world: World):
@@ -400,7 +401,7 @@ async def test_tokens_that_arrive_after_a_revocation_are_revoked(room: Room, wor
     await world.until(
         lambda: all(token.revoked for token in world.tenant.credentials.refresh.values()), "their revocation"
     )
-    assert world.rows("SELECT * FROM grants WHERE status = 'active'") == []
+    assert world.count("grants", status="active") == 0
 
 
 async def test_after_a_revocation_the_new_grant_is_no_wider_than_what_was_asked(room: Room, world: World):
@@ -414,7 +415,7 @@ async def test_after_a_revocation_the_new_grant_is_no_wider_than_what_was_asked(
     await room.press(world.sam, card)
     await room.decide(await room.link(card), world.sam)
     await world.answer_to(again)
-    (grant,) = world.rows("SELECT scopes FROM grants WHERE status = 'active'")
+    grant = world.only("grants", status="active")
     assert "calendar:calendar:readonly" not in json.loads(grant["scopes"])
 
 
@@ -427,7 +428,7 @@ async def test_a_consent_in_time_counts_though_the_request_has_expired(room: Roo
     await room.says(card, "Expired")
     assert room.links(card) == []
     await room.decide(link, world.sam)
-    await world.until(lambda: world.rows("SELECT * FROM grants WHERE status = 'active'"), "the grant")
+    await world.until(lambda: world.count("grants", status="active"), "the grant")
 
 
 async def test_in_a_group_the_link_is_for_the_asker_alone(room: Room, world: World):

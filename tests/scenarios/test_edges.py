@@ -12,13 +12,10 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
+from .world import World
 
 TOKEN_ENDPOINT = {"path": "/open-apis/authen/v2"}
-
-
-def status_of(world: World, table: str) -> list[str]:
-    return [row["status"] for row in world.rows(f"SELECT status FROM {table} ORDER BY id")]
 
 
 # --- coming back ------------------------------------------------------------------------------------------------
@@ -35,8 +32,8 @@ async def test_only_a_refusal_declines_and_any_other_error_of_the_page_loses_not
     status, _, page = await world.get(back.replace("access_denied", error))
     assert 400 <= status < 500
     assert "chose not" not in page
-    assert status_of(world, "deferred_calls") == ["suspended"]
-    assert world.rows("SELECT 1 FROM audit_log WHERE action = 'attempt_failed'")
+    assert world.statuses("deferred_calls") == ["suspended"]
+    assert world.count("audit_log", action="attempt_failed")
     status, _ = await world.consent(world.sam, card)
     assert status == 200
     await world.answer_to(asked)
@@ -99,7 +96,7 @@ async def test_a_refusal_in_one_tab_does_not_undo_the_consent_that_is_being_exch
     await world.lift(exchange)
     assert (await allowed)[0] == 200
     await world.answer_to(asked)
-    assert status_of(world, "deferred_calls") == ["succeeded"]
+    assert world.statuses("deferred_calls") == ["succeeded"]
     await world.card_for(world.sam, "Authorized")
 
 
@@ -115,7 +112,7 @@ async def test_what_is_revoked_while_its_code_is_exchanged_stays_revoked(world: 
     await world.lift(exchange)
     status, _, page = await coming_back
     assert status < 500
-    assert not world.rows("SELECT 1 FROM grants WHERE status = 'active'"), page
+    assert not world.count("grants", status="active"), page
     await world.until(lambda: world.requests("oauth/v1/revoke"), "the revocation at the platform")
 
 
@@ -128,7 +125,7 @@ async def test_a_need_added_during_the_exchange_is_asked_for_on_the_same_card(wo
     coming_back = asyncio.create_task(world.get(back))
     await world.struck(exchange)
     second = await world.say(world.sam, "/doc welcome")
-    await world.until(lambda: status_of(world, "deferred_calls") == ["suspended"] * 2, "the second need")
+    await world.until(lambda: world.statuses("deferred_calls") == ["suspended"] * 2, "the second need")
     await world.lift(exchange)
     status, _, page = await coming_back
     assert status == 200
@@ -148,7 +145,7 @@ async def test_a_consent_that_comes_back_after_the_call_expired_is_kept(world: W
     await world.expires(card)
     status, _, page = await world.get(await world.decide(consent_id, world.sam))
     assert status == 200
-    assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert world.statuses("grants") == ["active"]
     assert "continues automatically" not in page
     again = await world.say(world.sam, "/tasks")
     await world.answer_to(again)
@@ -226,7 +223,7 @@ async def test_when_nothing_else_can_be_asked_for_the_administrator_reads_what_t
     (told,) = await world.until(lambda: world.from_bot(world.direct(world.ada)), "the report")
     assert "reports" in text_of(told.content)
     assert "search:docs:read" in text_of(told.content)
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     await world.report_page_error(world.sam, card)
     assert len(world.from_bot(world.direct(world.ada))) == 1
     await world.consent(world.sam, card)
@@ -328,7 +325,7 @@ async def test_an_ephemeral_card_is_replaced_when_more_is_asked_for(world: World
         lambda: card.message_id not in world.tenant.messages or card.deleted or card.recalled, "gone"
     )
     await world.consent(world.sam, newer)
-    await world.until(lambda: status_of(world, "deferred_calls") == ["succeeded"] * 2, "both answers")
+    await world.until(lambda: world.statuses("deferred_calls") == ["succeeded"] * 2, "both answers")
     assert len([m for m in world.from_bot(world.group) if has_link(m)]) <= 2
 
 
@@ -366,7 +363,7 @@ async def test_the_next_alternative_is_asked_for_on_the_same_card(world: World):
     await world.answer_to(asked)
 
 
-async def test_a_platform_that_refuses_for_ever_is_explained_after_three_consents(world: World):
+async def test_a_platform_that_keeps_refusing_is_explained_after_three_consents(world: World):
     await world.start()
     asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks")
     body = {
@@ -432,8 +429,7 @@ async def test_sigterm_ends_in_time_with_an_unkeyed_write_in_flight(world: World
     began = time.monotonic()
     assert await world.stop() == 0
     assert time.monotonic() - began < 10
-    rows = world.rows("SELECT status FROM deferred_calls WHERE command = 'call'")
-    assert rows == [{"status": "outcome_unknown"}]
+    assert world.statuses("deferred_calls", command="call") == ["outcome_unknown"]
 
 
 async def test_sigterm_during_an_exchange_loses_no_consent(world: World):
@@ -443,7 +439,7 @@ async def test_sigterm_during_an_exchange_loses_no_consent(world: World):
     back = await world.decide(await world.open(card), world.sam)
     fault = await world.trouble(TOKEN_ENDPOINT, "timeout")
     coming_back = asyncio.create_task(world.get(back))
-    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    await world.until(lambda: "redeeming" in world.statuses("authorization_requests"), "the exchange")
     began = time.monotonic()
     assert await world.stop() == 0
     assert time.monotonic() - began < 10
@@ -462,7 +458,7 @@ async def test_a_port_that_is_taken_is_said_in_a_line(world: World):
 
 
 @pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1"])
-async def test_a_host_that_is_not_here_is_named_as_the_setting_to_mend(world: World, host: str):
+async def test_a_host_of_another_machine_is_named_as_the_setting_to_fix(world: World, host: str):
     world.settings["BOT_HOST"] = host
     code, _, err = await world.cli("run")
     assert code == 2
@@ -482,7 +478,7 @@ async def test_asking_ahead_for_what_the_page_never_gives_ends(world: World):
     back = await world.decide(await world.open(card), world.sam, scopes=["task:task:read"])
     await world.get(back)
     await world.answer_to(asked, "offline_access")
-    assert status_of(world, "deferred_calls") == ["cancelled"]
+    assert world.statuses("deferred_calls") == ["cancelled"]
 
 
 async def test_a_mention_right_after_the_start_is_not_sent_away(world: World):
@@ -491,15 +487,13 @@ async def test_a_mention_right_after_the_start_is_not_sent_away(world: World):
     await world.answer_to(await world.say(world.sam, "/help", world.group), patience=3)
 
 
-async def test_what_one_person_is_sent_too_much_of_comes_in_turn_and_costs_nobody_else_a_request(
+async def test_too_many_messages_for_one_person_are_sent_in_turn_and_use_up_no_other_persons_requests(
     world: World,
 ):
     """The platform takes five messages a second to a chat, and counts those it refuses against the whole app."""
     await world.start()
     asked = [await world.say(world.sam, "/agenda") for _ in range(40)]
-    await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 40, "waiting"
-    )
+    await world.until(lambda: world.count("deferred_calls", status="suspended") == 40, "waiting")
     await world.say(world.sam, "/cancel")
     other = await world.say(world.wei, "/help")
     await world.answer_to(other)

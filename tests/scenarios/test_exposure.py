@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.scenarios.conftest import World
+from tests.scenarios.world import World
 
 
 async def test_exposed_files_are_warned_about_at_the_start(world: World) -> None:
@@ -51,7 +51,9 @@ async def test_a_crash_leaves_no_memory_on_the_disk(world: World) -> None:
 @pytest.mark.parametrize(
     "command", ["keys rotate", "users", "revoke nobody", "db check", "doctor", "explain nobody --json"]
 )
-async def test_nor_does_a_crash_of_an_operators_command(world: World, command: str) -> None:
+async def test_a_crash_of_an_operators_command_leaves_no_memory_on_the_disk(
+    world: World, command: str
+) -> None:
     """Keys and tokens are in its memory as well."""
     program = "import resource, sys; from bot.cli import main; main(); print(resource.getrlimit(resource.RLIMIT_CORE))"
     process = await asyncio.create_subprocess_exec(

@@ -9,9 +9,10 @@ import zlib
 
 import pytest
 
-from .attacker import Attacker
-from .conftest import World, value_on
-from .wire import exchange, open_sockets, processor_seconds, request
+from .card_content import value_on
+from .raw_http import exchange, open_sockets, processor_seconds, request
+from .webhook_client import WebhookClient
+from .world import World
 
 CONNECTIONS = 8
 MEGABYTE = 1_000_000
@@ -70,7 +71,7 @@ async def test_packed_bodies_from_eight_connections_hold_up_neither_health_nor_e
     world: World, bomb: bytes
 ):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     card = await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
     click = attacker.click(world.sam, value_on(card, "not_now"))
     kinds = [request(route, GZIP, body=bomb) for route in ROUTES]
@@ -100,9 +101,7 @@ async def test_packed_bodies_from_eight_connections_hold_up_neither_health_nor_e
         done.set()
     assert statuses == {415}
     print(f"healthz: median {statistics.median(looks) * 1000:.1f} ms of {len(looks)}")
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE status = 'declined'"), "the click"
-    )
+    await world.until(lambda: world.count("authorization_requests", status="declined"), "the click")
     for sent in kinds:
         spent, _ = await flooded(world, sent, 2 * CONNECTIONS)
         # To inflate one of these takes half a second and more.
@@ -184,7 +183,7 @@ async def test_a_long_header_costs_what_a_short_one_does(world: World, what: str
 
 async def test_an_event_may_come_in_chunks(world: World):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     body = attacker.seal(attacker.message())
     pieces = [body[at : at + 10] for at in range(0, len(body), 10)]
     chunks = b"".join(f"{len(each):x}\r\n".encode() + each + b"\r\n" for each in pieces) + b"0\r\n\r\n"
@@ -217,7 +216,7 @@ MORE_THAN_THERE_IS_ROOM_FOR = 600
 )
 async def test_hundreds_of_idle_connections_keep_no_event_out(world: World, begun: bytes):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     said = world.directory / "bot.log"
     told, sockets = said.stat().st_size, open_sockets(world)
     opened = []

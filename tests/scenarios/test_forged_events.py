@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from .attacker import Attacker, Headers
-from .conftest import World
+from .webhook_client import Headers, WebhookClient
+from .world import World
 
 FUZZ_ROUNDS = 150
 
 
 @pytest.fixture
-async def attacker(world: World) -> Attacker:
+async def attacker(world: World) -> WebhookClient:
     await world.start()
-    return Attacker(world)
+    return WebhookClient(world)
 
 
 def nothing_happened(world: World) -> bool:
     tables = ("events", "deferred_calls", "users", "outgoing_messages", "audit_log")
-    return all(world.rows(f"SELECT 1 FROM {table}") == [] for table in tables)
+    return all(world.count(table) == 0 for table in tables)
 
 
-async def test_only_what_the_platform_signed_with_our_key_counts(world: World, attacker: Attacker):
+async def test_only_what_the_platform_signed_with_our_key_counts(world: World, attacker: WebhookClient):
     event = attacker.message()
     body = attacker.seal(event)
     other = attacker.seal(attacker.message())
@@ -67,12 +67,12 @@ async def test_only_what_the_platform_signed_with_our_key_counts(world: World, a
 
 
 async def test_a_redelivery_of_seven_hours_later_and_a_clock_four_minutes_off_are_believed(
-    world: World, attacker: Attacker
+    world: World, attacker: WebhookClient
 ):
     for ahead in (-7 * 3600, 4 * 60):
         body = attacker.seal(attacker.message())
         assert (await attacker.post(body, attacker.sign(body, ahead=ahead)))[0] == 200
-    await world.until(lambda: len(world.rows("SELECT 1 FROM deferred_calls")) == 2, "both")
+    await world.until(lambda: world.count("deferred_calls") == 2, "both")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_a_redelivery_of_seven_hours_later_and_a_clock_four_minutes_off_ar
     ],
 )
 async def test_a_signed_event_with_a_wrong_header_changes_nothing(
-    world: World, attacker: Attacker, header: dict[str, Any], status: int
+    world: World, attacker: WebhookClient, header: dict[str, Any], status: int
 ):
     event = attacker.message(**header)
     if status == 200:  # the sender's own tenant decides; with the wrong one there it is refused as well
@@ -102,7 +102,7 @@ async def test_a_signed_event_with_a_wrong_header_changes_nothing(
     assert nothing_happened(world)
 
 
-async def test_a_replay_has_no_second_effect_whatever_it_comes_in(world: World, attacker: Attacker):
+async def test_a_replay_has_no_second_effect_whatever_it_comes_in(world: World, attacker: WebhookClient):
     asked = await world.say(world.sam, "/help")
     await world.answer_to(asked)
     event = next(each.body for each in world.tenant.events.values())
@@ -113,8 +113,8 @@ async def test_a_replay_has_no_second_effect_whatever_it_comes_in(world: World, 
     for sent, signed in (
         (body, headers),
         (body, headers),  # the same bytes
-        (body, attacker.sign(body, ahead=60)),  # signed anew
-        (attacker.seal(event), None),  # encrypted anew
+        (body, attacker.sign(body, ahead=60)),  # signed again
+        (attacker.seal(event), None),  # encrypted again
         (attacker.seal(again), None),  # the same message in a new envelope
     ):
         assert (await attacker.post(sent, signed or attacker.sign(sent)))[0] == 200
@@ -122,10 +122,10 @@ async def test_a_replay_has_no_second_effect_whatever_it_comes_in(world: World, 
     assert {status for status, _ in await asyncio.gather(*at_once)} == {200}
     await asyncio.sleep(0.5)
     assert len(world.from_bot(world.direct(world.sam))) == 1
-    assert len(world.rows("SELECT 1 FROM deferred_calls")) == 1
+    assert world.count("deferred_calls") == 1
 
 
-async def test_of_duplicate_keys_nothing_is_read(world: World, attacker: Attacker):
+async def test_nothing_of_an_event_with_duplicate_keys_is_read(world: World, attacker: WebhookClient):
     """Whichever value another reader would take: an object that names a member twice is not read at all."""
     good = json.dumps(attacker.message())
     header = json.dumps(attacker.message(token="guessed")["header"])
@@ -137,7 +137,9 @@ async def test_of_duplicate_keys_nothing_is_read(world: World, attacker: Attacke
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", ""])
-async def test_the_content_type_neither_helps_nor_hurts(world: World, attacker: Attacker, content_type: str):
+async def test_the_content_type_neither_helps_nor_hurts(
+    world: World, attacker: WebhookClient, content_type: str
+):
     body = attacker.seal(attacker.message())
     signed = attacker.sign(body)
     assert (await attacker.post(body, {"Content-Type": content_type}))[0] == 401
@@ -145,7 +147,7 @@ async def test_the_content_type_neither_helps_nor_hurts(world: World, attacker: 
     assert (await attacker.post(body, signed | {"Content-Type": content_type}))[0] == 200
 
 
-async def test_challenges_are_answered_for_the_platform_alone(world: World, attacker: Attacker):
+async def test_challenges_are_answered_for_the_platform_alone(world: World, attacker: WebhookClient):
     token = attacker.app.verification_token
     question = {"type": "url_verification", "token": token, "challenge": "abc"}
     assert await attacker.post(attacker.seal(question)) == (200, '{"challenge": "abc"}')
@@ -169,7 +171,9 @@ async def test_challenges_are_answered_for_the_platform_alone(world: World, atta
     assert nothing_happened(world)
 
 
-async def test_what_is_large_deep_or_packed_is_refused_and_costs_little(world: World, attacker: Attacker):
+async def test_what_is_large_deep_or_packed_is_refused_and_costs_little(
+    world: World, attacker: WebhookClient
+):
     assert world.process is not None
     deep = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
     packed = gzip.compress(b'{"encrypt":"' + b"A" * 300_000_000 + b'"}')
@@ -203,7 +207,7 @@ def memory_of(pid: int) -> int:
         return int(file.read().split()[1]) * 4096
 
 
-async def test_bodies_that_trickle_in_are_cut_off_and_hold_up_nobody(world: World, attacker: Attacker):
+async def test_bodies_that_trickle_in_are_cut_off_and_delay_nobody(world: World, attacker: WebhookClient):
     connections = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(100)]
     for path in ("/lark/events", "/oauth/lark/client/results"):
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -219,14 +223,16 @@ async def test_bodies_that_trickle_in_are_cut_off_and_hold_up_nobody(world: Worl
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-async def test_only_a_post_is_an_event(world: World, attacker: Attacker, method: str):
+async def test_only_a_post_is_an_event(world: World, attacker: WebhookClient, method: str):
     body = attacker.seal(attacker.message())
     headers = attacker.sign(body) | {"X-HTTP-Method-Override": "POST"}
     assert (await attacker.post(body, headers, method))[0] == 405
     assert nothing_happened(world)
 
 
-async def test_random_damage_to_a_signed_event_is_never_an_error_of_ours(world: World, attacker: Attacker):
+async def test_random_damage_to_a_signed_event_is_never_an_error_of_ours(
+    world: World, attacker: WebhookClient
+):
     """Bytes are flipped, cut, doubled and inserted: before the signature, after it, and inside the encryption."""
     chance = random.Random(7)
     for _ in range(FUZZ_ROUNDS):
@@ -261,7 +267,7 @@ def damaged(chance: random.Random, data: bytes) -> bytes:
     return bytes(spoiled) if bytes(spoiled) != data else data + b"x"
 
 
-async def test_events_that_are_refused_or_repeated_fill_no_log(world: World, attacker: Attacker):
+async def test_events_that_are_refused_or_repeated_fill_no_log(world: World, attacker: WebhookClient):
     """One line for each reason, and one with their number every ten seconds."""
     log = world.directory / "bot.log"
     seen = attacker.seal(attacker.message())

@@ -18,9 +18,10 @@ from bot.core.secrets import Secret
 from bot.sandbox.lark.tenant import Chat, Person
 from bot.store.keyring import Keyring, new_key
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
 from .test_device import Room, can_press
 from .test_sign_in import Browser, browser
+from .world import World
 
 __all__ = ["browser"]
 
@@ -87,7 +88,7 @@ def writer(world: World) -> Writer:
 
 
 def rejected(world: World, kind: str) -> list[Row]:
-    found = world.rows("SELECT * FROM audit_log WHERE action = ?", f"{kind}_rejected")
+    found = world.find("audit_log", action=f"{kind}_rejected")
     assert all(row["user_key"] is None for row in found), "it may name anybody"
     return found
 
@@ -239,7 +240,7 @@ async def test_a_failed_call_that_somebody_changes_is_not_tried_again(
     writer.change("deferred_calls", **{change: value})
     await world.click(world.sam, expired, "retry_expired")
     await world.answer_to(await world.say(world.sam, "/help"))
-    assert len(world.rows("SELECT * FROM deferred_calls WHERE command = 'task'")) == 1
+    assert world.count("deferred_calls", command="task") == 1
 
 
 # --- messages ----------------------------------------------------------------------------------------------------
@@ -334,7 +335,7 @@ async def test_a_message_that_somebody_writes_is_not_sent(world: World, writer: 
     ended = f"SELECT 1 FROM outgoing_messages WHERE id = '{forged['id']}' AND status = 'undeliverable'"
     await world.until(lambda: world.rows(ended), "its end", 40)
     await world.until(
-        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE settled_at IS NULL"),
+        lambda: not world.count("outgoing_messages", settled_at=None),
         "the genuine one",
         40,
     )
@@ -412,12 +413,12 @@ async def test_an_attempt_that_somebody_writes_or_changes_is_unknown(world: Worl
     back = await world.decide(consent, world.sam)
     status, _, page = await world.get(back)
     assert (status, "Unknown link" in page) == (400, True), page
-    (row,) = world.rows("SELECT * FROM authorization_attempts")
+    row = world.only("authorization_attempts")
     assert (row["status"], row["outcome"], row["code"], row["seal"]) == ("failed", "forged", None, None)
     assert len(rejected(world, "attempt")) == 1
     # Written from scratch, with a state that the writer knows, for Sam.
     await world.open(card)
-    (live,) = world.rows("SELECT * FROM authorization_attempts WHERE status = 'live'")
+    (live,) = world.find("authorization_attempts", status="live")
     state = secrets.token_urlsafe(32)
     forged = live | {"id": secrets.token_hex(16), "state_digest": digest(state), "verifier": None}
     writer.add("authorization_attempts", forged)
@@ -425,7 +426,7 @@ async def test_an_attempt_that_somebody_writes_or_changes_is_unknown(world: Worl
     status, _, page = await world.get(f"{world.public}/oauth/lark/callback?state={state}&code={code}")
     assert (status, "Unknown link" in page) == (400, True), page
     assert len(rejected(world, "attempt")) == 2
-    assert world.rows("SELECT * FROM grants") == []
+    assert world.count("grants") == 0
     # The person still gets through.
     await world.consent(world.sam, card)
     await world.answer_to(asked)
@@ -436,7 +437,7 @@ async def test_an_exchange_that_somebody_writes_is_not_carried_out(world: World,
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     await world.open(await world.fresh_card(world.sam, asked))
-    (live,) = world.rows("SELECT * FROM authorization_attempts")
+    (live,) = world.find("authorization_attempts")
     late, exchanges = at(datetime.now(UTC) - timedelta(minutes=1)), len(world.requests("oauth/token"))
     writer.add(
         "authorization_attempts",
@@ -471,9 +472,12 @@ async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(
     if with_card:
         writer.add("cards", real_card | drawn | {"id": forged["id"], "request_id": forged["id"]})
     assert (await world.get(f"{world.public}/authorize/{ticket}"))[0] == 404
-    status = f"SELECT status FROM authorization_requests WHERE id = '{forged['id']}'"
+
+    def statuses() -> list[str]:
+        return world.statuses("authorization_requests", id=forged["id"])
+
     if with_card:
-        await world.until(lambda: world.rows(status) == [{"status": "superseded"}], "its end")
+        await world.until(lambda: statuses() == ["superseded"], "its end")
     await world.answer_to(await world.say(world.ada, "/help"))
     said = world.from_bot(world.direct(world.ada))[spoken:]
     assert not any("forger" in text_of(each.content) or actions_on(each) for each in said)
@@ -481,7 +485,7 @@ async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(
     waiting = await world.say(world.ada, "/tasks")
     await world.consent(world.ada, await world.fresh_card(world.ada, waiting))
     await world.answer_to(waiting)
-    assert world.rows(status) == [{"status": "superseded"}]
+    assert statuses() == ["superseded"]
 
 
 WIDE = json.dumps(["contact:contact:readonly", "docx:document", "offline_access", "task:task:read"])
@@ -688,7 +692,7 @@ SPOILED: dict[str, Row] = {
 
 
 @pytest.mark.parametrize("values", SPOILED.values(), ids=SPOILED)
-async def test_a_call_that_cannot_be_read_holds_up_nobody(world: World, writer: Writer, values: Row):
+async def test_a_call_that_cannot_be_read_delays_nobody(world: World, writer: Writer, values: Row):
     await world.start()
     await world.authorized(world.sam)
     waiting = await world.say(world.wei, "/tasks")
@@ -710,7 +714,7 @@ async def test_a_call_that_cannot_be_read_holds_up_nobody(world: World, writer: 
     assert "claim failed" not in (world.directory / "bot.log").read_text()
 
 
-async def test_other_rows_that_cannot_be_read_hold_up_nobody(world: World, writer: Writer):
+async def test_other_rows_that_cannot_be_read_delay_nobody(world: World, writer: Writer):
     await world.start()
     await world.authorized(world.sam)
     await world.fresh_card(world.wei, await world.say(world.wei, "/tasks"))

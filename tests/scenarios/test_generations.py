@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 ENDPOINTS = {
     "v1": ("/open-apis/authen/v1/oidc/access_token", "/open-apis/authen/v1/oidc/refresh_access_token"),
@@ -23,7 +24,7 @@ async def test_the_whole_loop_and_a_refresh(world: World, generation: str):
     await world.authorized(world.sam, "/agenda")
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     await world.answer_to(await world.say(world.sam, "/tasks"))
-    (grant,) = world.rows("SELECT oauth, scopes, refreshed_at, refresh_expires_at FROM grants")
+    grant = world.only("grants")
     assert grant["oauth"] == generation
     assert grant["refreshed_at"]
     assert grant["refresh_expires_at"]
@@ -94,15 +95,12 @@ async def test_a_refresh_token_that_is_over_ends_the_grant_and_the_person_is_ask
     match = {"path": ENDPOINTS[generation][1], "grant_type": "refresh_token"}
     await world.control("faults", match=match, kind="status", status=status, body=body)
     await world.authorized(world.sam)
-    reasons = [
-        json.loads(row["detail"])["reason"]
-        for row in world.rows("SELECT detail FROM audit_log WHERE action = 'grant_ended'")
-    ]
+    reasons = [json.loads(row["detail"])["reason"] for row in world.find("audit_log", action="grant_ended")]
     assert reasons == [f"refresh_refused_{code}"]
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-async def test_an_app_that_is_misconfigured_costs_nobody_their_grant(world: World, generation: str):
+async def test_a_misconfigured_app_ends_no_grant(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
     await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
@@ -113,13 +111,13 @@ async def test_an_app_that_is_misconfigured_costs_nobody_their_grant(world: Worl
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, patience=40)
     await world.lift()
-    (grant,) = world.rows("SELECT status, refresh_token FROM grants")
+    grant = world.only("grants")
     assert grant["status"] == "active"
     assert grant["refresh_token"]
 
 
 @pytest.mark.parametrize("generation", ["v2", "v3"])
-async def test_an_app_that_may_not_refresh_asks_again_and_keeps_nobody_waiting(world: World, generation: str):
+async def test_an_app_that_may_not_refresh_asks_again_without_delay(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
     await world.authorized(world.sam)
     await world.control("app", may_refresh=False)
@@ -137,7 +135,7 @@ async def test_what_a_security_policy_wants_is_told(world: World):
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, "security policy doesn't allow it right now")
     await world.answer_to(asked, "Verify yourself in the client first.")
-    (grant,) = world.rows("SELECT status, refresh_token FROM grants")
+    grant = world.only("grants")
     assert grant["status"] == "active"
     assert grant["refresh_token"]
 
@@ -160,7 +158,7 @@ async def test_after_a_change_of_generation_a_grant_is_used_while_it_can_be(
         await world.answer_to(await world.say(world.sam, "/tasks"))
     else:
         await world.authorized(world.sam)
-        (ended,) = world.rows("SELECT detail FROM audit_log WHERE action = 'grant_ended'")
+        ended = world.only("audit_log", action="grant_ended")
         assert json.loads(ended["detail"])["reason"] == "refresh_refused_20026"
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     answer = await world.answer_to(await world.say(world.sam, "/tasks"))

@@ -6,9 +6,10 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_signs import without_reactions
 from .test_ways import BY_ID, FOR_ONE_MEMBER, card_in, refuse
+from .world import World
 
 REFUSAL = (400, 230013, "no")
 DIRECT, ALONE = "a card in our direct chat", "a card that only you can see"
@@ -78,12 +79,8 @@ async def test_no_note_comes_before_the_word_that_nothing_private_reaches_the_as
     again = await world.say(world.sam, said)
     card = await card_in(world, world.direct(world.sam), again)
     await world.consent(world.sam, card)
-    await world.until(
-        lambda: not world.rows("SELECT 1 FROM deferred_calls WHERE settled_at IS NULL"), "both to be done"
-    )
-    await world.until(
-        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE settled_at IS NULL"), "all to be sent"
-    )
+    await world.until(lambda: not world.count("deferred_calls", settled_at=None), "both to be done")
+    await world.until(lambda: not world.count("outgoing_messages", settled_at=None), "all to be sent")
     public = [text_of(m.content) for m in in_public(world, asked)]
     assert public[0] == text_of(told.content)
     assert not [each for each in public if DIRECT in each or ALONE in each]
@@ -120,7 +117,7 @@ async def test_each_command_in_a_group_has_its_own_note(world: World, way: str):
         shown = [m for m in world.from_bot(world.group, asked[0]) if has_link(m) and not m.recalled]
         assert len(shown) == 1
         assert position(world, shown[0]) > list(world.tenant.messages).index(asked[-1])
-        assert len(world.rows("SELECT 1 FROM authorization_requests WHERE status = 'open'")) == 1
+        assert world.count("authorization_requests", status="open") == 1
 
 
 async def test_many_commands_at_once_have_a_note_each(world: World):

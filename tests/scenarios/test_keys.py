@@ -17,8 +17,8 @@ from bot.store.open_database import open_database
 from bot.store.transaction import Connection, Database
 from tests.store.examples import open_request
 
-from .conftest import World
-from .refitted import rotation_that_dies
+from .changed_bot import rotation_that_dies
+from .world import World
 
 OLD_REQUESTS = 3_000
 """So many that a rotation has a middle."""

@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, actions_on, text_of
+from .card_content import actions_on, text_of
+from .world import World
 
 TASKS = "/open-apis/task/v2/tasks"
 HOUR = 3600
@@ -86,9 +87,7 @@ async def test_a_write_that_waited_through_an_outage_of_the_bot_is_confirmed(wor
     await world.say(world.sam, "/me")
     await world.struck(slow)
     asked = await world.say(world.sam, "/task Pay the invoice", age=HOUR - 4)
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM deferred_calls WHERE message_id = ?", asked), "its row"
-    )
+    await world.until(lambda: world.count("deferred_calls", message_id=asked), "its row")
     await world.kill()
     await world.lift(slow)
     asked_at = datetime.now(UTC) - timedelta(seconds=HOUR - 4)
@@ -107,7 +106,7 @@ async def test_a_late_read_is_answered_as_long_as_it_may_wait(world: World):
     await world.authorized(world.sam, "/tasks")
     for said in ("/tasks", "/me", f"/call GET {TASKS}"):
         await world.answer_to(await world.say(world.sam, said, age=7 * HOUR))
-    assert not world.rows("SELECT 1 FROM deferred_calls WHERE status = 'expired'")
+    assert not world.count("deferred_calls", status="expired")
 
 
 def as_user(world: World) -> list[str]:
@@ -125,8 +124,7 @@ async def test_what_is_older_than_the_time_for_which_a_call_waits_is_not_done(wo
     for said in ("/tasks", "/me", "/agenda tomorrow", f"/call GET {TASKS}", "/task Pay the invoice"):
         asked = await world.say(world.sam, said, age=age)
         word = await world.answer_to(asked, "couldn't get to")
-        (call,) = world.rows("SELECT status FROM deferred_calls WHERE message_id = ?", asked)
-        assert call["status"] == "expired"
+        assert world.status_of(asked) == "expired"
     assert len(as_user(world)) == before
     assert not creations(world)
     # It can be had after all.
@@ -141,7 +139,7 @@ async def test_what_helps_and_what_ends_things_is_done_however_late(world: World
     await world.answer_to(await world.say(world.sam, "/help", age=7 * HOUR), "/agenda")
     await world.answer_to(await world.say(world.sam, "/cancel", age=7 * HOUR))
     await world.answer_to(await world.say(world.sam, "/revoke", age=7 * HOUR))
-    assert world.rows("SELECT status FROM grants") == [{"status": "ended"}]
+    assert world.statuses("grants") == ["ended"]
 
 
 @pytest.mark.parametrize("ahead", [90, 2 * HOUR, 400 * 24 * HOUR])
@@ -194,4 +192,4 @@ async def test_an_edit_changes_nothing_and_the_help_says_so(world: World):
     for locale, words in (("en_us", "send it again."), ("zh_cn", "请重新发送。")):
         assert text_of(answer.content[locale]["content"][-1]).strip().endswith(words)
     assert creations(world) == 1
-    assert len(world.rows("SELECT 1 FROM deferred_calls")) == 3
+    assert world.count("deferred_calls") == 3

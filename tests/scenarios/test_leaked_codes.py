@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from .conftest import World
 from .test_sign_in import IN_CLIENT, Browser, met, sessions
 from .test_sign_in import browser as opened
+from .world import World
 
 __all__ = ["opened"]
 

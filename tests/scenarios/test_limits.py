@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conftest import AtOnce, World, in_groups, text_of
+from .at_once import AtOnce, in_groups
+from .card_content import text_of
+from .world import World
 
 Limit = dict[str, Any]
 Limits = dict[str, Limit]
@@ -89,7 +91,7 @@ async def test_a_limited_card_comes_once(at_once: AtOnce, cases: Limits):
 
 
 @limits()
-async def test_a_limited_token_endpoint_costs_nobody_their_grant(at_once: AtOnce, cases: Limits):
+async def test_a_rate_limit_at_the_token_endpoint_ends_no_grant(at_once: AtOnce, cases: Limits):
     async def story(world: World, limit: Limit) -> None:
         await world.start()
         await world.authorized(world.sam)

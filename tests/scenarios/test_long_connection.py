@@ -17,10 +17,11 @@ from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.long_connections import CONNECTIONS, NotAcknowledged
 from tests.ports import free_port
 
-from .attacker import Attacker
-from .conftest import World, has_link
-from .crashing import mortal_bot
-from .wire import processor_seconds
+from .card_content import has_link
+from .crash_points import mortal_bot
+from .raw_http import processor_seconds
+from .webhook_client import WebhookClient
+from .world import World
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ async def test_the_whole_loop(connected: World):
     in_the_group = await connected.say(connected.sam, "/tasks", connected.group)
     await connected.shown_alone(connected.sam, in_the_group, "open tasks")
     await connected.control("revoke", person=connected.sam.open_id)
-    await connected.until(lambda: connected.rows("SELECT status FROM grants") == [{"status": "ended"}])
+    await connected.until(lambda: connected.statuses("grants") == ["ended"])
     await connected.until(lambda: is_acknowledged(connected), "all acknowledgements")
     assert await connected.stop() == 0
     log = (connected.directory / "bot.log").read_text()
@@ -180,7 +181,7 @@ async def test_a_bot_that_dies_between_keeping_and_acknowledging_answers_once(co
     asked = await connected.say(connected.sam, "/help")
     assert await asyncio.wait_for(dying.wait(), 30) == -9
     assert not is_acknowledged(connected)
-    assert len(connected.rows("SELECT 1 FROM deferred_calls WHERE settled_at IS NULL")) == 1
+    assert connected.count("deferred_calls", settled_at=None) == 1
     await connected.start()
     await connected.answer_to(asked)
     await connected.until(lambda: is_acknowledged(connected), "the acknowledgement")
@@ -226,7 +227,7 @@ async def test_payloads_of_the_wrong_kind_are_refused_and_the_connection_stays(c
     for event in wrong:
         result = await connected.control("events", event=event)
         assert not result["acknowledged"], event
-    assert connected.rows("SELECT * FROM events") == []
+    assert connected.count("events") == 0
     await connected.answer_to(await connected.say(connected.sam, "/help"))
     opened = [c for c in connected.tenant.feed.changes_after(0, "connection") if c.data["event"] == "opened"]
     assert len(opened) == 1
@@ -264,7 +265,7 @@ async def test_a_payload_with_a_wrong_verification_token_is_refused(connected: W
     """The platform leaves the token empty by this way; one that does not fit comes from somebody else."""
     await connected.start()
     await until_events_are(connected, "up")
-    attacker, platform = Attacker(connected), connected.runner.app[CONNECTIONS]
+    attacker, platform = WebhookClient(connected), connected.runner.app[CONNECTIONS]
     for number, wrong in enumerate(("guessed", " ", 7, ["x"], {}, True)):
         for payload in (
             attacker.message(token=wrong),
@@ -273,12 +274,12 @@ async def test_a_payload_with_a_wrong_verification_token_is_refused(connected: W
         ):
             with pytest.raises(NotAcknowledged, match="500"):
                 await platform.send(f"wrong-{number}", payload)
-    assert connected.rows("SELECT 1 FROM events") == []
+    assert connected.count("events") == 0
     without = attacker.message()
     del without["header"]["token"]
     for number, right in enumerate((attacker.message(), attacker.message(token=""), without)):
         await platform.send(f"right-{number}", right)
-    assert len(connected.rows("SELECT 1 FROM deferred_calls")) == 3
+    assert connected.count("deferred_calls") == 3
     assert "the verification token does not match" in (connected.directory / "bot.log").read_text()
 
 

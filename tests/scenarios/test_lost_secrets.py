@@ -9,8 +9,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Person
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
+from .world import World
 
 SEALED_WITH_A_KEY_THAT_IS_GONE = "v1.0badc0de.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -31,7 +32,7 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     await world.start()
     await world.trouble({"path": "/open-apis/im/v1/messages"}, "drop_before")
     asked = {person.open_id: await world.say(person, "/help") for person in (world.sam, world.wei)}
-    await world.until(lambda: len(world.rows("SELECT * FROM outgoing_messages")) == 2, "both answers")
+    await world.until(lambda: world.count("outgoing_messages") == 2, "both answers")
     await world.kill()
     lose(world, "outgoing_messages", "content", of=world.sam)
     await world.lift()
@@ -44,11 +45,11 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     await world.until(lambda: not world.rows(under_way), "the end of all of them")
     (given_up,) = world.rows("SELECT kind, status, reason FROM outgoing_messages WHERE status <> 'sent'")
     assert (given_up["kind"], given_up["status"]) == ("answer", "undeliverable")
-    assert "cannot be opened" in given_up["reason"]
+    assert "cannot be decrypted" in given_up["reason"]
 
 
 @pytest.mark.parametrize("columns", [["access_token"], ["access_token", "refresh_token"]])
-async def test_who_has_lost_their_tokens_is_asked_again(world: World, columns: list[str]):
+async def test_a_person_whose_tokens_are_lost_is_asked_again(world: World, columns: list[str]):
     await world.start()
     await world.authorized(world.sam)
     await world.stop()
@@ -76,10 +77,8 @@ async def test_a_lost_refresh_token_is_forgotten_and_others_are_renewed(world: W
         )
     await world.start()
     await world.until(lambda: world.requests("/token"), "a renewal")
-    await world.until(
-        lambda: world.rows("SELECT * FROM grants WHERE refresh_token IS NULL"), "the end of the lost one"
-    )
-    await world.until(lambda: world.rows("SELECT * FROM grants WHERE generation = 2"), "the other one")
+    await world.until(lambda: world.count("grants", refresh_token=None), "the end of the lost one")
+    await world.until(lambda: world.count("grants", generation=2), "the other one")
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
 
@@ -91,7 +90,7 @@ async def test_revoking_ends_what_cannot_be_opened(world: World):
     lose(world, "grants", "access_token", "refresh_token", of=world.sam)
     await world.start()
     await world.answer_to(await world.say(world.sam, "/revoke"))
-    assert world.rows("SELECT status FROM grants") == [{"status": "ended"}]
+    assert world.statuses("grants") == ["ended"]
 
 
 async def test_a_lost_revocation_is_given_up_and_the_next_one_made(world: World):
@@ -105,9 +104,7 @@ async def test_a_lost_revocation_is_given_up_and_the_next_one_made(world: World)
     lose(world, "revocations", "token", of=world.sam)
     await world.lift()
     await world.start()
-    await world.until(
-        lambda: not world.rows("SELECT * FROM revocations WHERE status = 'queued'"), "the end", patience=40
-    )
+    await world.until(lambda: not world.count("revocations", status="queued"), "the end", patience=40)
     ended = world.rows(
         "SELECT status, reason FROM revocations ORDER BY user_key LIKE ?", f"%{world.sam.open_id}"
     )
@@ -147,7 +144,7 @@ async def test_a_link_whose_sealed_copy_is_lost_leads_nowhere_until_the_next_com
     lose(world, "authorization_requests", "ticket", of=world.sam)
     await world.start()
     assert (await world.get(world.link_of(card)))[0] == 404
-    assert world.rows("SELECT * FROM authorization_attempts") == []
+    assert world.count("authorization_attempts") == 0
     again = await world.say(world.sam, "/tasks")
     await world.consent(world.sam, await world.fresh_card(world.sam, again))
     await world.answer_to(asked)

@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
+from .world import World
 
 
 async def test_what_expired_is_asked_again_by_one_click(world: World):
@@ -51,7 +52,7 @@ async def test_a_card_that_was_lost_sight_of_is_sent_again_and_the_old_one_point
     for asked in (first, second, third):
         await world.answer_to(asked)
     await world.until(lambda: "Authorized" in text_of(world.tenant.messages[moved.message_id].content))
-    assert len(world.rows("SELECT 1 FROM authorization_requests")) == 1
+    assert world.count("authorization_requests") == 1
 
 
 async def test_an_old_write_keeps_no_buttons_once_it_is_decided(world: World):
@@ -96,43 +97,33 @@ async def test_when_a_person_leaves_their_tokens_go(world: World):
     await world.start()
     await world.authorized(world.sam)
     await world.say(world.sam, "/doc welcome")
-    await world.until(lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'"))
+    await world.until(lambda: world.count("deferred_calls", status="suspended"))
     await leave(world)
-    (grant,) = world.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
-    assert grant == {
-        "status": "ended",
-        "end_reason": "person_left",
-        "access_token": None,
-        "refresh_token": None,
-    }
-    assert world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'") == []
-    assert world.rows("SELECT 1 FROM authorization_requests WHERE status = 'open'") == []
-    await world.until(lambda: not world.rows("SELECT 1 FROM revocations WHERE status = 'queued'"), "revoked")
+    grant = world.only("grants")
+    assert (grant["status"], grant["end_reason"]) == ("ended", "person_left")
+    assert (grant["access_token"], grant["refresh_token"]) == (None, None)
+    assert world.count("deferred_calls", status="suspended") == 0
+    assert world.count("authorization_requests", status="open") == 0
+    await world.until(lambda: not world.count("revocations", status="queued"), "revoked")
 
 
 async def test_when_an_organization_removes_the_app_its_tokens_go(world: World):
     await world.start()
     await world.authorized(world.sam)
     await world.say(world.sam, "/doc welcome")
-    await world.until(lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'"))
+    await world.until(lambda: world.count("deferred_calls", status="suspended"))
     app = world.tenant.app
     elsewhere = {"app_id": app.app_id, "tenant_key": "another", "type": "app_uninstalled"}
     for uuid, event in (("u-1", elsewhere), ("u-2", elsewhere | {"tenant_key": app.tenant_key})):
-        (grant,) = world.rows("SELECT status FROM grants")
-        assert grant == {"status": "active"}, "it is another organization's matter"
+        assert world.statuses("grants") == ["active"], "it is another organization's matter"
         removed = {"uuid": uuid, "token": app.verification_token, "type": "event_callback", "event": event}
         assert (await world.control("events", event=removed))["acknowledged"]
-    (grant,) = world.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
-    assert grant == {
-        "status": "ended",
-        "end_reason": "app_stopped",
-        "access_token": None,
-        "refresh_token": None,
-    }
-    assert world.rows("SELECT status, outcome FROM deferred_calls WHERE command = 'doc'") == [
-        {"status": "cancelled", "outcome": "app_stopped"}
-    ]
-    assert world.rows("SELECT 1 FROM authorization_requests WHERE status = 'open'") == []
+    grant = world.only("grants")
+    assert (grant["status"], grant["end_reason"]) == ("ended", "app_stopped")
+    assert (grant["access_token"], grant["refresh_token"]) == (None, None)
+    call = world.only("deferred_calls", command="doc")
+    assert (call["status"], call["outcome"]) == ("cancelled", "app_stopped")
+    assert world.count("authorization_requests", status="open") == 0
 
 
 async def test_a_burst_of_commands_makes_one_card(world: World):
@@ -140,9 +131,7 @@ async def test_a_burst_of_commands_makes_one_card(world: World):
     commands: list[Any] = ["/tasks", "/agenda", "/doc welcome", "/search welcome", "/task milk"] * 3
     asked = [await world.say(world.sam, command) for command in commands]
     card = await world.fresh_card(world.sam, asked[0])
-    await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == len(commands)
-    )
+    await world.until(lambda: world.count("deferred_calls", status="suspended") == len(commands))
     assert len(world.from_bot(world.direct(world.sam), asked[0])) == 1
     await world.consent(world.sam, card)
     for each in asked:
@@ -211,12 +200,12 @@ async def test_what_is_not_used_is_offered_once_and_given_back(world: World):
         lambda: not actions_on(world.tenant.messages[card.message_id]), "the answer on the card"
     )
     assert "Removed here" in text_of(world.tenant.messages[card.message_id].content)
-    (grant,) = world.rows("SELECT scopes, scopes_ever FROM grants")
+    grant = world.only("grants")
     assert "calendar" not in grant["scopes"] + grant["scopes_ever"]
     assert "task:task:read" in grant["scopes"]
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     await world.answer_to(await world.say(world.sam, "/tasks"))
-    (grant,) = world.rows("SELECT scopes, generation FROM grants")
+    grant = world.only("grants")
     assert grant["generation"] == 4
     assert "calendar" not in grant["scopes"]
     world.change("UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
@@ -236,9 +225,7 @@ async def test_a_burst_of_one_command_changes_its_card_no_more_often_than_what_i
     await world.start()
     asked = [await world.say(world.sam, "/agenda") for _ in range(40)]
     card = await world.fresh_card(world.sam, asked[0])
-    await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 40, "waiting"
-    )
+    await world.until(lambda: world.count("deferred_calls", status="suspended") == 40, "waiting")
     await world.consent(world.sam, card)
     for each in asked:
         await world.answer_to(each, patience=60)

@@ -8,8 +8,9 @@ from typing import Any
 from bot.sandbox.lark.sample_work_data import WELCOME
 from bot.sandbox.lark.tenant import Person
 
-from .attacker import Attacker
-from .conftest import World, text_of
+from .card_content import text_of
+from .webhook_client import WebhookClient
+from .world import World
 
 TASKS = "/open-apis/task/v2/tasks"
 
@@ -126,7 +127,7 @@ async def test_a_name_asks_for_no_scope_and_chooses_no_period(world: World):
     ):
         await call_themselves(world, world.wei, name)
         await world.answer_to(await world.say(world.sam, said, mentioning=[world.wei]), answer)
-    assert world.rows("SELECT 1 FROM authorization_requests") == []
+    assert world.count("authorization_requests") == 0
 
 
 async def test_where_text_is_wanted_names_are_put_in_once(world: World):
@@ -165,7 +166,7 @@ async def test_names_in_rich_text_are_no_commands_either(world: World):
             await call_themselves(world, world.wei, name)
             asked = await say_richly(world, at | {"user_name": name})
             await world.answer_to(asked, "Sorry, I don't know")
-    assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert world.statuses("grants") == ["active"]
     assert len(titles(world)) == before + 7
 
 
@@ -189,7 +190,7 @@ async def test_a_name_that_is_twice_in_the_json_of_a_call_is_refused(world: Worl
 
 async def test_an_event_with_a_repeated_name_changes_nothing(world: World):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     whole = json.dumps(attacker.message("/help"))
     content = json.dumps(json.dumps({"text": "/help"}))
     twice = json.dumps('{"text": "/help", "text": "/me"}')
@@ -206,8 +207,8 @@ async def test_an_event_with_a_repeated_name_changes_nothing(world: World):
     sealed = attacker.seal(whole.encode())
     body = sealed[:-1] + b", " + sealed[1:]
     assert (await attacker.post(body, attacker.sign(body)))[0] == 400
-    assert world.rows("SELECT 1 FROM deferred_calls") == []
-    assert world.rows("SELECT 1 FROM events") == []
+    assert world.count("deferred_calls") == 0
+    assert world.count("events") == 0
 
 
 async def test_a_post_of_the_page_in_the_client_with_a_repeated_name_begins_nothing(world: World):
@@ -224,4 +225,4 @@ async def test_a_post_of_the_page_in_the_client_with_a_repeated_name_begins_noth
             headers={"Origin": world.public, "Content-Type": "application/json"},
         ) as response:
             assert response.status == status
-    assert len(world.rows("SELECT 1 FROM authorization_attempts")) == 1
+    assert world.count("authorization_attempts") == 1

@@ -14,9 +14,10 @@ from bot.sandbox.lark.tenant import Message, ScopeSwitch
 from bot.store import sealed
 from bot.store.keyring import Keyring
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_device import Room
 from .test_widened import OFFLINE, disabled, held, renewed
+from .world import World
 
 TASKS, TASK_WRITE = "task:task:read", "task:task:write"
 AGENDA, DOC, SEARCH = "calendar:calendar:readonly", "docx:document:readonly", "search:docs:read"
@@ -77,7 +78,7 @@ async def test_after_one_more_consent_all_commands_work(world: World, commands: 
 
 
 @pytest.mark.parametrize("generation", ["v1", "v3"])
-async def test_so_they_do_in_every_generation(world: World, generation: str):
+async def test_after_one_more_consent_all_commands_work_in_every_generation(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
     await narrowing(world)
     await world.authorized(world.sam, "/tasks")
@@ -86,7 +87,7 @@ async def test_so_they_do_in_every_generation(world: World, generation: str):
     await answered_at_once(world, "/agenda", "/tasks")
 
 
-async def test_so_they_do_by_device_flow(world: World):
+async def test_after_one_more_consent_all_commands_work_by_device_flow(world: World):
     room = Room(world)
     await room.start()
     await narrowing(world)
@@ -115,7 +116,7 @@ async def test_a_refresh_that_narrows_costs_one_consent_for_everything(world: Wo
 
 def let_have_granted(world: World, scopes: Iterable[str]) -> None:
     """All this was ever granted, as the bot would have it written."""
-    (grant,) = world.rows("SELECT user_key, scopes FROM grants")
+    grant = world.only("grants")
     ever = frozenset(scopes)
     values = {
         "user_key": grant["user_key"],
@@ -128,7 +129,7 @@ def let_have_granted(world: World, scopes: Iterable[str]) -> None:
 
 def remember(world: World, *scopes: str, asked_by: str) -> None:
     """These were granted once, and are not held any more."""
-    (grant,) = world.rows("SELECT scopes_ever FROM grants")
+    grant = world.only("grants")
     let_have_granted(world, {*json.loads(grant["scopes_ever"]), *scopes})
     for scope in scopes:
         world.change(
@@ -147,7 +148,7 @@ async def test_what_the_app_has_not_enabled_is_not_asked_for_again(world: World)
     assert await once_more(world, "/tasks") == {TASKS, AGENDA, DOC, OFFLINE}
 
 
-async def test_nor_is_what_the_app_loses_before_the_link_is_opened(world: World):
+async def test_a_scope_that_the_app_loses_before_the_link_is_opened_is_not_asked_for(world: World):
     await world.start()
     await narrowing(world)
     await world.authorized(world.sam, "/tasks")

@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.forking import bot
-from tests.networks import DAY, Authority, Proxy, running_proxy
+from tests.bot_process import bot
 from tests.ports import free_port
+from tests.proxy_and_certificates import DAY, Authority, Proxy, running_proxy
 
-from .conftest import World
+from .world import World
 
 OPEN, ACCOUNTS = "open.platform.example", "accounts.platform.example"
 """Names that no resolver knows: who reaches them has come through the proxy."""
@@ -148,7 +148,7 @@ async def test_device_flow_goes_through_a_proxy(company: World, proxy: Proxy):
         (None, "no connection to the proxy {0}"),
     ],
 )
-async def test_trouble_with_the_proxy_is_said_as_that(
+async def test_proxy_errors_are_reported_as_proxy_errors(
     company: World, proxy: Proxy, trouble: dict[str, Any] | None, says: str
 ):
     for name, value in (trouble or {}).items():
@@ -169,7 +169,7 @@ async def test_trouble_with_the_proxy_is_said_as_that(
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:1080", "http://us:hush#hush@proxy:3128", "http://"])
-async def test_what_is_no_http_proxy_is_said_at_the_start(world: World, value: str):
+async def test_an_invalid_proxy_address_is_reported_at_the_start(world: World, value: str):
     world.settings["HTTPS_PROXY"] = value
     code, _, errors = await world.cli("run")
     assert code == 2
@@ -247,7 +247,7 @@ CERTIFICATES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("which", CERTIFICATES)
-async def test_a_certificate_that_is_not_accepted_is_said_as_that(
+async def test_a_rejected_certificate_is_reported_with_its_reason(
     world: World, authority: Authority, which: str
 ):
     """By doctor, in the log and at readyz; the first two need an authority, so that they are the only fault."""

@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, forged_click, value_on
+from .card_content import actions_on, value_on
+from .world import World, forged_click
 
 HOUR = 3600
 TASKS = "/open-apis/task/v2/tasks"
@@ -53,9 +54,9 @@ async def test_try_again_is_once_for_as_long_as_it_can_be_pressed(world: World, 
     told = await happened(world)
     (retry,) = actions_on(told)
     await world.click(world.sam, told, retry)
-    calls = len(world.rows("SELECT 1 FROM deferred_calls"))
+    calls = world.count("deferred_calls")
     await world.until(
-        lambda: not world.rows("SELECT 1 FROM deferred_calls WHERE status IN ('queued', 'running')"),
+        lambda: not world.count("deferred_calls", status=("queued", "running")),
         "its run",
     )
     for time in (timedelta(hours=25), timedelta(days=12)):
@@ -63,7 +64,7 @@ async def test_try_again_is_once_for_as_long_as_it_can_be_pressed(world: World, 
         for _ in range(2):
             answer = await world.click(world.sam, told, retry)
             assert answer["response"]["toast"]["type"] == "info", "it was dealt with"
-        assert len(world.rows("SELECT 1 FROM deferred_calls")) == calls
+        assert world.count("deferred_calls") == calls
     await let_pass(world, timedelta(days=20))
     await world.click(world.sam, told, retry)
     assert not world.rows("SELECT 1 FROM deferred_calls WHERE status NOT IN ('suspended')")
@@ -92,9 +93,7 @@ async def test_a_write_that_was_confirmed_is_not_dropped_by_the_other_button(wor
     for action in ("confirm", "discard"):
         await forged_click(world, world.sam, values[action])
     assert len(world.requests(TASKS, "POST")) == 2, "one was refused for want of the scope"
-    assert world.rows("SELECT status FROM deferred_calls WHERE message_id = ?", asked) == [
-        {"status": "succeeded"}
-    ]
+    assert world.status_of(asked) == "succeeded"
 
 
 async def test_an_offer_gives_back_what_it_offered_and_nothing_that_came_later(world: World):
@@ -107,9 +106,7 @@ async def test_an_offer_gives_back_what_it_offered_and_nothing_that_came_later(w
     for days in (13, 30, 100):
         at = (now - timedelta(days=days)).isoformat()
         await forged_click(world, world.sam, {"action": "give_back", "subject": at})
-        (grant,) = world.rows("SELECT scopes FROM grants")
+        grant = world.only("grants")
         assert {"task:task:read", "calendar:calendar:readonly"} <= set(json.loads(grant["scopes"]))
     await forged_click(world, world.sam, {"action": "give_back", "subject": now.isoformat()})
-    await world.until(
-        lambda: "calendar" not in world.rows("SELECT scopes FROM grants")[0]["scopes"], "the narrower grant"
-    )
+    await world.until(lambda: "calendar" not in world.only("grants")["scopes"], "the narrower grant")

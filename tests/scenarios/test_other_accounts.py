@@ -8,8 +8,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message, Person
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
+from .world import World
 
 OTHERS = ["Ada Meyer", "Wei Lan"]
 
@@ -66,7 +67,7 @@ async def test_operators_see_that_the_token_was_dropped(world: World):
     assert "dropped" in out
 
 
-async def test_so_they_do_by_device_flow(world: World):
+async def test_operators_see_that_the_token_was_dropped_by_device_flow(world: World):
     room = Room(world)
     await room.start()
     _, card = await room.asked(world.sam, "/tasks")
@@ -77,7 +78,7 @@ async def test_so_they_do_by_device_flow(world: World):
     await world.until(lambda: "another account" in text_of(card.content), "the word on the card")
 
 
-async def test_who_has_gone_on_meanwhile_is_not_told(world: World):
+async def test_a_person_who_has_already_continued_is_not_told(world: World):
     """Nothing asks for a consent any more, so nothing is to be done."""
     await world.start()
     asked = await world.say(world.sam, "/tasks")

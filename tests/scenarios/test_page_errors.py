@@ -9,8 +9,9 @@ import pytest
 from bot.core.cards import PageError
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, actions_on, forged_click, has_link, text_of
+from .card_content import actions_on, has_link, text_of
 from .test_device import Room
+from .world import World, forged_click
 
 ERRORS = [error.value for error in PageError]
 ABOUT_THE_APP = {"path": "/open-apis/application/v6"}
@@ -51,7 +52,7 @@ async def test_nobody_is_told_of_an_error_on_a_page_that_was_not_opened(world: W
     card = await asked(world, command)
     assert "page_error" not in actions_on(card)
     before = standing(world)
-    (request,) = world.rows("SELECT id FROM authorization_requests")
+    request = world.only("authorization_requests")
     for _ in range(3):
         for action in ("page_error", *(f"page_error_{error}" for error in ERRORS)):
             await forged_click(world, world.sam, {"action": action, "subject": request["id"]})
@@ -69,7 +70,7 @@ async def test_what_is_asked_for_instead_has_to_be_opened_as_well(world: World):
     assert "task:task:write" in text_of(card.content)
     assert "page_error" not in actions_on(card)
     before = standing(world)
-    (request,) = world.rows("SELECT id FROM authorization_requests")
+    request = world.only("authorization_requests")
     await forged_click(world, world.sam, {"action": "page_error_scope", "subject": request["id"]})
     assert standing(world) == before
     assert told(world) == []
@@ -88,7 +89,7 @@ async def test_what_the_platform_does_not_confirm_is_told_as_a_report_once(world
     assert "can't confirm" in words
     assert "用户反馈" in words
     assert standing(world) == before
-    (audited,) = world.rows("SELECT detail FROM audit_log WHERE action = 'page_error_reported'")
+    audited = world.only("audit_log", action="page_error_reported")
     assert error.value in audited["detail"]
     await world.consent(world.sam, card)
 
@@ -124,7 +125,7 @@ async def test_scopes_that_nobody_can_look_up_are_told_as_a_report(world: World)
     words = await reported(world)
     assert "can't be read" in words
     assert "search:docs:read" in words
-    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.count("scope_waits") == 0
     assert has_link(card)
 
 

@@ -9,8 +9,9 @@ import pytest
 from bot.sandbox.lark.sample_work_data import WELCOME
 from bot.sandbox.lark.tenant import Message, Person
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_commands_of_others import broken, with_packages
+from .world import World
 
 PERSONAL = {
     "/agenda week": "·",
@@ -103,7 +104,7 @@ async def test_what_everybody_sees_says_whose_it_is(world: World, person: str):
         assert f"以 {asker.name} 的身份" in text_of(answer.content)
 
 
-async def test_what_is_nobodys_names_nobody(world: World):
+async def test_an_answer_without_personal_data_names_no_asker(world: World):
     await world.start()
     answer = await world.answer_to(await world.say(world.sam, "/help", world.group))
     assert "On behalf of" not in text_of(answer.content)
@@ -129,7 +130,7 @@ async def test_how_an_authorization_ended_is_told_to_the_asker_alone(world: Worl
 
 
 @pytest.mark.parametrize("said", ["/doc welcome", "/task Bake bread", "/search bread"])
-async def test_that_the_administrator_must_act_is_told_to_the_asker_alone(world: World, said: str):
+async def test_only_the_asker_is_told_that_the_administrator_must_act(world: World, said: str):
     await world.start()
     for scope, switch in world.tenant.app.scopes.items():
         if switch.user and scope.split(":")[0] in {"docx", "docs", "task", "search", "wiki", "drive"}:

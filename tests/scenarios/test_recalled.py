@@ -9,12 +9,12 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .test_commands_of_others import broken, with_packages
+from .world import World
 
 READS = ["/me", "/doc welcome", "/call GET /open-apis/task/v2/tasks"]
 KEYED, UNKEYED = "/task Buy milk", '/call POST /open-apis/task/v2/tasks {"summary":"Buy milk"}'
-NOT_SETTLED = "SELECT 1 FROM deferred_calls WHERE settled_at IS NULL"
 
 
 def told(world: World, chat: Chat, since: str, words: str = "") -> list[Message]:
@@ -41,9 +41,9 @@ async def recalled(world: World, asked: str) -> None:
 
 
 async def settled(world: World) -> dict[str, str]:
-    await world.until(lambda: not world.rows(NOT_SETTLED), "the end of the call", 30)
+    await world.until(lambda: not world.count("deferred_calls", settled_at=None), "the end of the call", 30)
     await world.until(
-        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE settled_at IS NULL"),
+        lambda: not world.count("outgoing_messages", settled_at=None),
         "all to be sent",
         30,
     )
@@ -144,7 +144,7 @@ async def test_a_recalled_question_is_not_asked_about(world: World, in_group: bo
     assert await settled(world) == {"status": "cancelled", "outcome": "recalled"}
     assert told(world, world.direct(world.sam), asked) == []
     assert told(world, world.group, asked) == []
-    assert not world.rows("SELECT 1 FROM authorization_requests WHERE status IN ('open', 'redeeming')")
+    assert not world.count("authorization_requests", status=("open", "redeeming"))
 
 
 async def test_a_recalled_question_that_is_being_retried_is_not_tried_again(world: World):
@@ -201,9 +201,7 @@ async def test_a_question_recalled_before_its_turn_or_after_its_answer_changes_n
     await world.authorized(world.sam)
     await held(world, world.sam, "/tasks")
     behind = await world.say(world.sam, "/me", world.group)
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM deferred_calls WHERE command = 'me'"), "the second question"
-    )
+    await world.until(lambda: world.count("deferred_calls", command="me"), "the second question")
     await recalled(world, behind)
     await world.lift()
     after = await world.say(world.sam, "/help", world.group)
@@ -211,8 +209,8 @@ async def test_a_question_recalled_before_its_turn_or_after_its_answer_changes_n
     await world.control("recall", message_id=after)
     await world.answer_to(await world.say(world.sam, "/help"))
     assert told(world, world.group, behind) == [answer]
-    rows = world.rows("SELECT status FROM deferred_calls WHERE command IN ('help', 'me') ORDER BY id")
-    assert [row["status"] for row in rows] == ["cancelled", "succeeded", "succeeded"]
+    statuses = world.statuses("deferred_calls", command=("help", "me"))
+    assert statuses == ["cancelled", "succeeded", "succeeded"]
 
 
 async def test_a_crash_does_not_forget_that_a_question_was_recalled(world: World):

@@ -25,9 +25,10 @@ from bot.store.transaction import Connection
 from tests.conftest import administer
 from tests.store.examples import save_grant
 
-from .conftest import World, has_link
+from .card_content import has_link
 from .replicas import Replicas
 from .test_replicas import HELLO, refreshes
+from .world import World
 
 REFRESH = {"path": "/open-apis/authen/v2/oauth/token", "grant_type": "refresh_token"}
 
@@ -65,7 +66,7 @@ def cards(world: World, person: Person) -> int:
 # --- the reply is lost ------------------------------------------------------------------------------------
 
 
-async def test_in_doubt_the_access_token_is_used_while_it_lives_and_the_person_asked_when_it_is_over(
+async def test_after_an_uncertain_refresh_the_access_token_is_used_until_it_expires_and_then_the_person_is_asked(
     world: World, replicas: Replicas
 ):
     await replicas.start(1)

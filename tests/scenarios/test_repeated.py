@@ -10,10 +10,10 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .attacker import Attacker
-from .conftest import World, forged_click
 from .test_administrator import without
 from .test_foreign_hands import BROWSER, IN_CLIENT, come_back, in_client, state_in
+from .webhook_client import WebhookClient
+from .world import World, forged_click
 
 SCOPES = "/open-apis/application/v6/scopes"
 
@@ -31,12 +31,11 @@ async def opened(world: World, link: str) -> str:
 
 
 def audited(world: World) -> int:
-    count: int = world.rows("SELECT count(*) AS n FROM audit_log")[0]["n"]
-    return count
+    return world.count("audit_log")
 
 
 def actions(world: World) -> list[str]:
-    return [row["action"] for row in world.rows("SELECT action FROM audit_log ORDER BY id")]
+    return [row["action"] for row in world.find("audit_log")]
 
 
 # --- rows that nobody can delete ------------------------------------------------------------------------------------
@@ -110,11 +109,11 @@ async def test_a_link_that_was_opened_too_often_can_be_opened_again_a_day_later(
 
 async def test_nothing_else_that_anybody_can_repeat_leaves_rows_that_nobody_can_delete(world: World):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     asked, card = await asked_for(world)
     link = world.link_of(card)
     ticket = link.rpartition("/")[2]
-    (request,) = world.rows("SELECT id FROM authorization_requests")
+    request = world.only("authorization_requests")
     outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
     forged = attacker.seal(attacker.message("/tasks"))
 
@@ -240,7 +239,7 @@ async def test_a_page_that_embeds_or_fetches_a_link_uses_nothing_up(world: World
             for url in (world.link_of(card), f"{world.link_of(card)}?browser"):
                 assert (await world.get(url, **given))[:2] == (200, ""), given
             assert (await world.get(f"{world.public}/login", **given))[:2] == (403, ""), given
-    assert world.rows("SELECT 1 FROM authorization_attempts") == []
+    assert world.count("authorization_attempts") == 0
     assert (await world.consent(world.sam, card))[0] == 200
     await world.answer_to(asked)
 
@@ -264,7 +263,7 @@ async def test_a_page_that_embeds_or_fetches_a_link_uses_nothing_up(world: World
         "another site's link",
     ],
 )
-async def test_whoever_follows_a_link_gets_through(world: World, headers: dict[str, str]):
+async def test_everyone_who_follows_a_link_gets_through(world: World, headers: dict[str, str]):
     await world.start()
     _, card = await asked_for(world)
     status, target, _ = await world.get(world.link_of(card), **headers)
@@ -285,10 +284,10 @@ async def test_a_page_that_sends_the_browser_here_by_itself_takes_one_click_more
         assert link.rpartition("/")[2] not in page
     status, _, page = await world.get(f"{world.public}/oauth/lark/client", **by_itself)
     assert (status, "script" in page) == (200, False), "the page whose script opens the link"
-    assert world.rows("SELECT 1 FROM authorization_attempts") == []
+    assert world.count("authorization_attempts") == 0
     clicked = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-User": "?1", **NAVIGATION}
     assert (await world.get(f"{link}?", **clicked))[0] == 302
-    # Inside the client nothing begins before the page asks, whoever opened it.
+    # Inside the client no attempt starts before the page asks for one.
     status, target, _ = await world.get(link, **by_itself | {"User-Agent": IN_CLIENT})
     assert (status, target.partition("#")[0]) == (302, "/oauth/lark/client")
     assert (

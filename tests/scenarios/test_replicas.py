@@ -21,8 +21,9 @@ from bot.store.open_database import open_database
 from bot.store.transaction import ANNOUNCED, Connection, Database
 from tests.store.examples import a_call
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
 from .replicas import Replica, Replicas
+from .world import World
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 TOKENS = {"path": "/open-apis/authen/v2/oauth/token"}
@@ -266,7 +267,9 @@ async def thawed(replicas: Replicas, replica: Replica) -> None:
 RUNNING = "SELECT worker FROM deferred_calls WHERE status = 'running'"
 
 
-async def test_who_sleeps_through_a_write_neither_repeats_nor_answers_it(world: World, replicas: Replicas):
+async def test_a_replica_suspended_during_a_write_neither_repeats_nor_answers_it(
+    world: World, replicas: Replicas
+):
     await replicas.start(2, lease=SOON)
     await world.authorized(world.sam, HELLO)
     fault = await world.trouble(TASKS | {"method": "POST"}, "delay_after", times=1, seconds=9)
@@ -280,7 +283,9 @@ async def test_who_sleeps_through_a_write_neither_repeats_nor_answers_it(world: 
     assert answers(world)[asked] == 1
 
 
-async def test_who_sleeps_while_sending_an_answer_sends_no_second(world: World, replicas: Replicas):
+async def test_a_replica_suspended_while_sending_an_answer_sends_no_second_one(
+    world: World, replicas: Replicas
+):
     await replicas.start(2, lease=SOON)
     match = {"path": "/open-apis/im/v1/messages/*/reply"}
     fault = await world.trouble(match, "delay", times=1, seconds=9)
@@ -296,7 +301,7 @@ async def test_who_sleeps_while_sending_an_answer_sends_no_second(world: World, 
     assert answers(world)[asked] == 1
 
 
-async def test_who_sleeps_through_a_refresh_does_not_replace_the_consent_that_came_instead(
+async def test_a_replica_suspended_during_a_refresh_does_not_replace_a_newer_consent(
     world: World, replicas: Replicas
 ):
     await replicas.start(2, lease=SOON)
@@ -317,7 +322,7 @@ async def test_who_sleeps_through_a_refresh_does_not_replace_the_consent_that_ca
     assert refreshes(world) == 2
 
 
-async def test_who_sleeps_through_an_exchange_does_not_replace_the_consent_that_came_later(
+async def test_a_replica_suspended_during_an_exchange_does_not_replace_a_later_consent(
     world: World, replicas: Replicas
 ):
     one, other = await replicas.start(2, lease=SOON)
@@ -344,7 +349,7 @@ async def test_who_sleeps_through_an_exchange_does_not_replace_the_consent_that_
     assert await replicas.one("SELECT generation FROM grants") == 1
 
 
-async def test_who_sleeps_while_drawing_a_card_does_not_leave_an_old_face_on_it(
+async def test_a_replica_suspended_while_updating_a_card_does_not_leave_an_old_state_on_it(
     world: World, replicas: Replicas
 ):
     await replicas.start(2, lease=SOON)
@@ -508,7 +513,7 @@ async def test_a_replica_stops_although_postgresql_is_gone(
 
 
 @pytest.mark.slow
-async def test_a_long_list_of_answers_is_given_by_whoever_comes_next(world: World, replicas: Replicas):
+async def test_a_long_list_of_answers_is_sent_by_the_next_replica(world: World, replicas: Replicas):
     (one,) = await replicas.start(1)
     asked = [await world.say(world.sam, "/tasks") for _ in range(15)]
     await world.fresh_card(world.sam, asked[0])

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 MESSAGES = "/open-apis/im/v1/messages"
 TASKS = "/open-apis/task/v2/tasks"
@@ -36,8 +37,10 @@ async def test_one_that_the_app_has_not_enabled_waits_for_the_administrator(worl
     asked = await world.say(world.sam, sending(world))
     await world.consent(world.sam, await world.card_for(world.sam, "im:message"))
     await world.card_for(world.ada, "im:message.send_as_user")
-    (call,) = world.rows("SELECT waits_for FROM deferred_calls WHERE message_id = ?", asked)
-    assert call["waits_for"] == "administrator"
+    waits = {"message_id": asked, "waits_for": "administrator"}
+    await world.until(
+        lambda: world.count("deferred_calls", **waits), "the call to wait for the administrator"
+    )
     await world.control("app-scopes", scope="im:message.send_as_user", user=True)
     await world.consent(world.sam, await world.fresh_card(world.sam, asked))
     await world.answer_to(asked, '"code": 0')
@@ -77,7 +80,7 @@ async def test_other_codes_and_words_for_it_are_understood(world: World, code: i
 async def test_without_a_scope_in_its_text_a_refusal_is_a_refusal(world: World, code: int, message: str):
     await world.start()
     await world.authorized(world.sam, "/tasks")
-    before = len(world.rows("SELECT 1 FROM authorization_requests"))
+    before = world.count("authorization_requests")
     await world.trouble({"path": TASKS, "method": "GET"}, "status", status=400, code=code, msg=message)
     await world.answer_to(await world.say(world.sam, f"/call GET {TASKS}"), f"{code} {message}")
-    assert len(world.rows("SELECT 1 FROM authorization_requests")) == before
+    assert world.count("authorization_requests") == before

@@ -20,10 +20,10 @@ from sqlalchemy import make_url
 
 from bot.sandbox.lark.tenant import Message, Person
 
-from .conftest import World, outcome_page
-from .searching import Wire, leaks, without_links
+from .secret_search import RecordingProxy, leaks, without_links
 from .test_device import Room
 from .test_sign_in import Browser
+from .world import World, outcome_page
 
 CLIENT = {"User-Agent": "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"}
 TOKEN_ENDPOINTS = (
@@ -41,7 +41,7 @@ class Watch:
     """Remembers every secret that a story brings about, and everything that can be read from outside."""
 
     world: World
-    wire: Wire
+    proxy: RecordingProxy
     secrets: dict[str, str] = field(default_factory=dict)
     places: dict[str, bytes] = field(default_factory=dict)
     pages: int = 0
@@ -82,7 +82,7 @@ class Watch:
         """State and challenge belong into the address of the platform's page, the ticket behind the client page's."""
         headers = dict(response.headers)
         location = headers.pop("Location", "")
-        if location.startswith(self.wire.origin):
+        if location.startswith(self.proxy.origin):
             query = parse_qs(urlsplit(location).query)
             self.secret("state", query["state"][0])
             location = re.sub(r"(state|code_challenge)=[^&]+", "", location)
@@ -118,11 +118,11 @@ class Watch:
             "access token": set(credentials.access),
             "refresh token": set(credentials.refresh),
             "app token": set(credentials.app_tokens),
-            "code": set(credentials.codes) | self.wire.fields("code"),
+            "code": set(credentials.codes) | self.proxy.fields("code"),
             "device code": set(credentials.devices),
             "user code": {each.user_code for each in credentials.devices.values()},
-            "connection": self.wire.connections(),
-            "verifier": self.wire.fields("code_verifier"),
+            "connection": self.proxy.connections(),
+            "verifier": self.proxy.fields("code_verifier"),
         }.items():
             for value in values:
                 self.secret(kind, value)
@@ -133,7 +133,7 @@ class Watch:
     def look_around(self) -> None:
         for file in self.world.directory.iterdir():
             self.saw(file.name, file.read_bytes())
-        for request in self.wire.heard:
+        for request in self.proxy.requests:
             if request.path.startswith(BROWSERS):
                 continue
             self.saw("an address at the platform", request.path)
@@ -147,17 +147,17 @@ class Watch:
 
 @pytest.fixture
 async def watch(world: World) -> AsyncIterator[Watch]:
-    wire = Wire(world.origin)
+    proxy = RecordingProxy(world.origin)
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", wire.handle)
+    app.router.add_route("*", "/{path:.*}", proxy.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    wire.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    proxy.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
     for name in ("OPEN", "ACCOUNTS", "APPLINK"):
-        world.settings[f"LARK_{name}_URL"] = wire.origin
+        world.settings[f"LARK_{name}_URL"] = proxy.origin
     world.settings["BOT_ENCRYPTION_KEYS"] = world.key
-    watch = Watch(world, wire)
+    watch = Watch(world, proxy)
     world.get = watch.get  # type: ignore[method-assign]
     yield watch
     await runner.cleanup()
@@ -235,11 +235,11 @@ async def failing_exchanges(watch: Watch) -> None:
     asked = await world.say(wei, "/tasks")
     card = await world.fresh_card(wei, asked)
     for status, code in ((400, 20003), (400, 20049), (400, 20010), (400, 20002), (400, 99), (200, 20071)):
-        watch.wire.echoes = {"/open-apis/authen/v2": (status, {"code": code, "error": SECRET})}
+        watch.proxy.echoes = {"/open-apis/authen/v2": (status, {"code": code, "error": SECRET})}
         assert await watch.consent(wei, card) >= 400
-    watch.wire.echoes = {"/open-apis/authen/v1/user_info": (200, {"code": 20005})}
+    watch.proxy.echoes = {"/open-apis/authen/v1/user_info": (200, {"code": 20005})}
     await watch.consent(wei, card)
-    watch.wire.echoes = {}
+    watch.proxy.echoes = {}
     for kind in ("drop_after", "html"):  # in doubt, and tried again
         await watch.fault(match={"path": "/open-apis/authen/v2"}, kind=kind, times=1)
         await watch.consent(wei, card)
@@ -283,10 +283,10 @@ async def refreshes(watch: Watch) -> None:
     await watch.consent(sam, await world.fresh_card(sam, asked))
     await until_answered(world, asked)
     await world.control("tokens/expire", **expire)
-    watch.wire.echoes = {"/open-apis/authen/v2": (400, {"code": 20026, "error": "invalid_grant"})}
+    watch.proxy.echoes = {"/open-apis/authen/v2": (400, {"code": 20026, "error": "invalid_grant"})}
     asked = await world.say(sam, "/tasks")  # refused
     card = await world.fresh_card(sam, asked)
-    watch.wire.echoes = {}
+    watch.proxy.echoes = {}
     await watch.consent(sam, card)
     await until_answered(world, asked)
 
@@ -298,22 +298,22 @@ async def echoing_apis(watch: Watch) -> None:
         (400, {"code": 1470400}),
         (500, {"code": 1}),
     ):
-        watch.wire.echoes = {"/open-apis/task": (status, fields)}
+        watch.proxy.echoes = {"/open-apis/task": (status, fields)}
         asked = await world.say(sam, "/call GET /open-apis/task/v2/tasks")
         if status != 500:
             await until_answered(world, asked)
             await until_answered(world, await world.say(sam, "/tasks"))
         else:
             await asyncio.sleep(1)
-        watch.wire.echoes = {}
+        watch.proxy.echoes = {}
         await until_answered(world, asked)
-    watch.wire.echoes = {"/open-apis/im/v1/messages": (400, {"code": 230099})}
+    watch.proxy.echoes = {"/open-apis/im/v1/messages": (400, {"code": 230099})}
     asked = await world.say(sam, "/help")
     await asyncio.sleep(1.5)
-    watch.wire.echoes = {"/open-apis/application": (403, {"code": 99991672})}
+    watch.proxy.echoes = {"/open-apis/application": (403, {"code": 99991672})}
     await world.say(sam, "/search roadmap")
     await asyncio.sleep(1)
-    watch.wire.echoes = {}
+    watch.proxy.echoes = {}
 
 
 async def crash_in_the_exchange(watch: Watch) -> None:
@@ -486,7 +486,7 @@ async def by_device(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize(("generation", "road"), [("v1", by_link), ("v3", by_link), ("v3", by_device)])
-async def test_nor_by_the_newer_doors(
+async def test_no_secret_can_be_read_after_using_every_other_way_in(
     watch: Watch, generation: str, road: Callable[[Watch], Awaitable[None]]
 ):
     """The long connection, sign-in and My permissions, the device flow, and the other generations' endpoints."""

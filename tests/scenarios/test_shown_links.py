@@ -8,7 +8,8 @@ from typing import Any
 from bot.sandbox.lark.sample_work_data import WELCOME
 from bot.sandbox.lark.tenant import Message
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 
 def links_in(content: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Signing in and My permissions, at the level of HTTP: whose session it is, and whoever would like it to be theirs."""
+"""Signing in and My permissions, over HTTP: who gets a session, and attempts to get another person's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from bot.sandbox.lark.tenant import Person
 from bot.store import sealed
 from bot.store.keyring import Keyring
 
-from .conftest import World, outcome_page, text_of
+from .card_content import text_of
+from .world import World, outcome_page
 
 IN_CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
 
@@ -116,7 +117,7 @@ async def running(world: World) -> World:
 
 
 def sessions(world: World) -> list[str]:
-    return [row["user_key"].rsplit(":", 1)[1] for row in world.rows("SELECT user_key FROM sessions")]
+    return [row["user_key"].rsplit(":", 1)[1] for row in world.find("sessions")]
 
 
 NOT_HERE = "Sign-in started elsewhere"
@@ -140,8 +141,8 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
     page = await sam.permissions()
     assert "Signed in as Sam Rivera" in page
     assert "You haven't authorized anything" in page
-    assert world.rows("SELECT * FROM grants") == []
-    assert [row["status"] for row in world.rows("SELECT status FROM authorization_attempts")] == ["completed"]
+    assert world.count("grants") == 0
+    assert world.statuses("authorization_attempts") == ["completed"]
     (consent,) = [
         c.data for c in world.tenant.feed.changes_after(0, "consent") if c.data["event"] == "opened"
     ]
@@ -150,9 +151,9 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
 
 async def test_signing_in_leaves_a_grant_as_it_is(running: World, browser: Callable[..., Browser]):
     await running.authorized(running.sam)
-    before = running.rows("SELECT * FROM grants")
+    before = running.find("grants")
     await browser().sign_in(running.sam)
-    assert running.rows("SELECT * FROM grants") == before
+    assert running.find("grants") == before
 
 
 @pytest.mark.parametrize("generation", ["v1", "v2", "v3"])
@@ -173,10 +174,10 @@ async def test_the_client_says_who_it_is_without_a_login(
     )
     assert ended == (200, {"location": "/permissions?signed-in"})
     assert "Signed in as Sam Rivera" in await client.permissions()
-    assert world.rows("SELECT * FROM grants") == []
+    assert world.count("grants") == 0
 
 
-async def test_who_refuses_is_not_signed_in(running: World, browser: Callable[..., Browser]):
+async def test_a_person_who_refuses_is_not_signed_in(running: World, browser: Callable[..., Browser]):
     sam = browser()
     status, _, page = await sam.get(await sam.way_back(running.sam, "refuse"))
     assert status == 200
@@ -208,7 +209,7 @@ async def test_a_link_preview_begins_no_sign_in(running: World, browser: Callabl
     assert (await robot.get("/login"))[0] == 200
     async with browser().http.head(f"{running.public}/login", allow_redirects=False) as response:
         assert response.status == 200
-    assert running.rows("SELECT * FROM authorization_attempts") == []
+    assert running.count("authorization_attempts") == 0
 
 
 # --- those who would like it to be theirs ------------------------------------------------------------
@@ -226,9 +227,7 @@ async def test_a_session_id_that_was_planted_is_worth_nothing(
     assert "Sam Rivera" not in await attacker.permissions()
 
 
-async def test_signing_in_anew_ends_the_session_that_was_there(
-    running: World, browser: Callable[..., Browser]
-):
+async def test_signing_in_again_ends_the_previous_session(running: World, browser: Callable[..., Browser]):
     sam, thief = browser(), browser()
     await sam.sign_in(running.sam)
     thief.take_cookies(sam.cookies())
@@ -250,7 +249,9 @@ async def test_nobody_is_signed_in_by_a_link_that_somebody_else_began(
     assert "bot_session" not in victim.cookies()
 
 
-async def test_nor_when_the_victim_is_on_the_way_in_too(running: World, browser: Callable[..., Browser]):
+async def test_nobody_is_signed_in_by_anothers_link_during_their_own_sign_in_either(
+    running: World, browser: Callable[..., Browser]
+):
     attacker, victim = browser(), browser()
     link = await attacker.way_back(running.ada)
     own = await victim.way_back(running.sam)
@@ -270,7 +271,7 @@ async def test_what_came_back_counts_once(running: World, browser: Callable[...,
     assert len(sessions(running)) == 1
 
 
-async def test_a_sign_in_that_took_too_long_is_begun_anew(world: World, browser: Callable[..., Browser]):
+async def test_a_sign_in_that_took_too_long_starts_again(world: World, browser: Callable[..., Browser]):
     await world.start(BOT_AUTHORIZATION_TTL="1")
     await met(world, world.sam)
     sam = browser()
@@ -334,7 +335,7 @@ async def test_neither_kind_of_attempt_completes_the_other(running: World, brows
         crossed = back.with_query(code=back.query["code"], state=state)
         status, _, page = await sam.get(str(crossed))
         assert status >= 400, page
-    assert running.rows("SELECT * FROM grants") == []
+    assert running.count("grants") == 0
     assert sessions(running) == []
     # The code was offered with the PKCE verifier of another attempt, and is still good for its own.
     assert (await sam.get(sign_in))[0] == 303
@@ -349,7 +350,7 @@ async def test_a_page_of_another_site_cannot_begin_or_finish_in_the_client(
             f"/oauth/lark/client/{path}", {"state": "signin.x", "code": "c"}, Origin="https://evil.example"
         )
         assert status == 403
-    assert running.rows("SELECT * FROM authorization_attempts") == []
+    assert running.count("authorization_attempts") == 0
 
 
 async def test_a_code_from_the_client_needs_the_browser_that_asked_for_it(
@@ -382,7 +383,7 @@ async def test_people_of_another_organization_are_not_let_in(running: World, bro
     assert status == 403
     assert "Unknown organization" in page
     assert sessions(running) == []
-    assert running.rows("SELECT * FROM users WHERE tenant_key = 'another'") == []
+    assert running.count("users", tenant_key="another") == 0
 
 
 @pytest.mark.parametrize(
@@ -393,10 +394,7 @@ async def test_people_of_another_organization_are_not_let_in(running: World, bro
 async def test_sign_ins_that_come_to_nothing_leave_nothing(
     running: World, browser: Callable[..., Browser], answer: dict[str, str]
 ):
-    files = {
-        table: len(running.rows(f"SELECT 1 FROM {table}"))
-        for table in ("authorization_attempts", "audit_log")
-    }
+    counts = {table: running.count(table) for table in ("authorization_attempts", "audit_log")}
     for one in (browser(), browser(IN_CLIENT)):
         for _ in range(10):
             if one.http.headers["User-Agent"] == IN_CLIENT:
@@ -408,12 +406,14 @@ async def test_sign_ins_that_come_to_nothing_leave_nothing(
             for _ in range(2):
                 status, _, page = await one.get(str(way.with_query(query)))
                 assert status in {200, 400}, page
-    for table, count in files.items():
-        assert len(running.rows(f"SELECT 1 FROM {table}")) == count, table
+    for table, count in counts.items():
+        assert running.count(table) == count, table
     assert sessions(running) == []
 
 
-async def test_who_declined_by_mistake_can_still_come_back(running: World, browser: Callable[..., Browser]):
+async def test_a_person_who_declined_by_mistake_can_still_come_back(
+    running: World, browser: Callable[..., Browser]
+):
     """Another tab of the platform's page, of the same sign-in."""
     sam = browser()
     way = aiohttp.client.URL(await sam.way_back(running.sam))
@@ -442,7 +442,7 @@ async def test_a_strangers_sign_ins_are_audited_once_a_day(running: World, brows
     noted = running.rows("SELECT user_key, detail FROM audit_log WHERE action = 'sign_in_failed'")
     assert [each["user_key"].rsplit(":", 1)[1] for each in noted] == ["ou_niko", "ou_mara"]
     assert all("stranger" in each["detail"] for each in noted)
-    assert running.rows("SELECT 1 FROM authorization_attempts") == []
+    assert running.count("authorization_attempts") == 0
 
 
 async def test_an_administrator_is_let_in_before_anybody_has_used_the_bot(
@@ -480,7 +480,7 @@ async def test_a_post_without_proof_or_from_elsewhere_does_nothing(
         await sam.post(path, proof, **{"Content-Type": "text/plain"}),
     ]
     assert [status for status, _, _ in refused] == [403] * len(refused)
-    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert running.statuses("grants") == ["active"]
     assert "Signed in as Sam Rivera" in await sam.permissions()
     # As a browser sends it from our page, whose policy is to send no referrer.
     assert (await sam.post(path, proof, Origin="null", **{"Sec-Fetch-Site": "same-origin"}))[0] == 303
@@ -513,7 +513,7 @@ async def test_what_goes_by_a_session_can_only_be_opened(
             assert "Sam" not in await response.text()
     for path in POSTS:
         assert (await sam.post(path, proof, **metadata))[0] == 403
-    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert running.statuses("grants") == ["active"]
     opened = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     async with sam.http.get(sam.full("/permissions"), headers=opened) as response:
         assert "Signed in as Sam Rivera" in await response.text()
@@ -600,7 +600,7 @@ async def test_what_is_pressed_after_a_session_has_ended_is_said_not_to_be_done(
     assert "You've been signed out" in unescape(page)
     assert "登录已结束" in page
     assert "ookie" not in page
-    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert running.statuses("grants") == ["active"]
 
 
 @pytest.mark.parametrize("how", ENDINGS[:3])
@@ -623,7 +623,7 @@ async def test_a_session_that_is_used_stays(running: World, browser: Callable[..
     await sam.sign_in(running.sam)
     age(running, "seen_at", timedelta(minutes=20))
     assert "Sam Rivera" in await sam.permissions()
-    (row,) = running.rows("SELECT seen_at FROM sessions")
+    row = running.only("sessions")
     seen = datetime.fromisoformat(row["seen_at"]).replace(tzinfo=UTC)
     assert datetime.now(UTC) - seen < timedelta(minutes=1)
 
@@ -637,7 +637,7 @@ async def test_a_session_lives_through_a_restart_and_a_half_finished_sign_in_har
     await running.control("faults", match={"path": "/oauth/v3/token"}, kind="timeout")
     landing = asyncio.create_task(ada.get(link))
     await running.until(
-        lambda: running.rows("SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'"),
+        lambda: running.count("authorization_attempts", status="redeeming"),
         "the exchange",
     )
     await running.kill()
@@ -647,7 +647,7 @@ async def test_a_session_lives_through_a_restart_and_a_half_finished_sign_in_har
     assert "Signed in as Sam Rivera" in await sam.permissions()
     assert "Ada" not in await ada.permissions()
     await running.until(
-        lambda: not running.rows("SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'"),
+        lambda: not running.count("authorization_attempts", status="redeeming"),
         "the end of the stranded sign-in",
         patience=40,
     )
@@ -718,10 +718,8 @@ async def test_another_persons_session_sees_nothing_of_it(running: World, browse
     assert (await ada.get("/permissions/continue"))[1] == "/permissions"
     await ada.post("/permissions/revoke", await ada.proof())
     await ada.post("/permissions/cancel", await ada.proof())
-    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
-    assert running.rows("SELECT status FROM deferred_calls WHERE command = 'agenda'") == [
-        {"status": "suspended"}
-    ]
+    assert running.statuses("grants") == ["active"]
+    assert running.statuses("deferred_calls", command="agenda") == ["suspended"]
 
 
 async def test_what_waits_is_shown_and_leads_on_to_its_consent(
@@ -751,9 +749,7 @@ async def test_what_waits_can_be_dropped(running: World, browser: Callable[..., 
     await running.answer_to(asked)
     page = await sam.permissions()
     assert "Waiting for you" not in page
-    assert running.rows("SELECT status FROM deferred_calls WHERE command = 'tasks'") == [
-        {"status": "cancelled"}
-    ]
+    assert running.statuses("deferred_calls", command="tasks") == ["cancelled"]
 
 
 async def test_taking_it_back_is_what_revoke_does(running: World, browser: Callable[..., Browser]):
@@ -768,17 +764,11 @@ async def test_taking_it_back_is_what_revoke_does(running: World, browser: Calla
     assert "may still list this app" in said
     assert "privacy settings" in said
     assert "You haven't authorized anything" in await sam.permissions()
-    (grant,) = running.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
-    assert grant == {
-        "status": "ended",
-        "end_reason": "revoked_by_user",
-        "access_token": None,
-        "refresh_token": None,
-    }
-    assert running.rows("SELECT * FROM granted_scopes") == []
-    await running.until(
-        lambda: running.rows("SELECT 1 FROM revocations WHERE status = 'done'"), "the platform's revocation"
-    )
+    grant = running.only("grants")
+    assert (grant["status"], grant["end_reason"]) == ("ended", "revoked_by_user")
+    assert (grant["access_token"], grant["refresh_token"]) == (None, None)
+    assert running.count("granted_scopes") == 0
+    await running.until(lambda: running.count("revocations", status="done"), "the platform's revocation")
     # Who is signed in stays so: what they granted and who they are, are two things.
     assert "Signed in as Sam Rivera" in await sam.permissions()
 
@@ -826,7 +816,7 @@ async def test_no_secret_of_a_sign_in_is_written_down(running: World, browser: C
 async def test_an_operator_who_revokes_signs_the_person_out_everywhere(
     running: World, browser: Callable[..., Browser]
 ):
-    """Something is wrong, or the operator would not: whoever has the person's browser is out of it, too."""
+    """Something is wrong, or the operator would not: someone else at the person's browser is signed out, too."""
     await met(running, running.ada)
     at_home, at_work, somebody_else = browser(), browser(), browser()
     for each, person in ((at_home, running.sam), (at_work, running.sam), (somebody_else, running.ada)):
@@ -841,7 +831,7 @@ async def test_an_operator_who_revokes_signs_the_person_out_everywhere(
     assert told == [{"detail": '{"reason": "revoked_by_operator", "browsers": 2}'}]
 
 
-async def test_who_leaves_is_signed_out(running: World, browser: Callable[..., Browser]):
+async def test_a_person_who_leaves_is_signed_out(running: World, browser: Callable[..., Browser]):
     sam = browser()
     await sam.sign_in(running.sam)
     left = {"object": {"open_id": running.sam.open_id}, "old_object": {}}
@@ -863,7 +853,7 @@ async def test_a_robot_that_begins_sign_ins_stores_nothing_and_keeps_nobody_out(
 
     for first in range(0, 1200, 40):
         await asyncio.gather(*(begin(first + number) for number in range(40)))
-    assert running.rows("SELECT * FROM authorization_attempts") == []
+    assert running.count("authorization_attempts") == 0
     assert (await sam.get(back))[1] == "/permissions?signed-in"
     await browser().sign_in(running.sam)
 
@@ -892,7 +882,7 @@ async def test_what_a_browser_keeps_of_a_sign_in_can_be_neither_read_nor_changed
         status, _, page = await sam.get(link)
         assert (status, NOT_HERE in page) == (400, True), changed
     assert sessions(running) == []
-    assert running.rows("SELECT * FROM authorization_attempts") == []
+    assert running.count("authorization_attempts") == 0
     sam.take_cookies({"bot_browser": kept})
     assert (await sam.get(link))[1] == "/permissions?signed-in"
 
@@ -937,7 +927,7 @@ async def test_what_anybody_can_cause_fills_no_log(running: World, browser: Call
 
 def ask_for(world: World, scopes: frozenset[str]) -> None:
     """Has the open request ask for these, as the bot would write it: its ticket is sealed with them."""
-    (row,) = world.rows("SELECT * FROM authorization_requests WHERE status = 'open'")
+    (row,) = world.find("authorization_requests", status="open")
     row |= {"scopes": frozenset(json.loads(row["scopes"])), "reasons": tuple(json.loads(row["reasons"]))}
     ring = Keyring([world.key])
     ticket = sealed.TICKET.open(ring, row)
@@ -955,9 +945,7 @@ async def test_many_waiting_calls_and_scopes_are_shown_page_by_page(
     await running.authorized(running.sam)
     for _ in range(61):
         await running.say(running.sam, "/agenda")
-    await running.until(
-        lambda: len(running.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 61, "waiting"
-    )
+    await running.until(lambda: running.count("deferred_calls", status="suspended") == 61, "waiting")
     many = ", ".join(f'"x:scope:n{number:03}"' for number in range(300))
     running.change(f"UPDATE grants SET scopes = '[\"offline_access\", {many}]'")
     ask_for(running, frozenset(f"y:scope:n{number:03}" for number in range(300)))

@@ -1,4 +1,4 @@
-"""Nobody is left in silence: within two seconds of a message there is something to be seen of it."""
+"""Every message has a visible sign within two seconds: an answer, a card or a reaction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, ScopeSwitch
 
-from .conftest import PATIENCE, World, text_of
+from .card_content import text_of
+from .world import PATIENCE, World
 
 TYPING = "Typing"
 IN_TIME = 2.0
@@ -44,7 +45,7 @@ async def until_seen(world: World, message: str, seen: Callable[[], Any]) -> Non
 
 async def unmarked(world: World, *messages: str) -> None:
     await world.until(lambda: not any(marked(world, each) for each in messages), "the marks to go")
-    await world.until(lambda: not world.rows("SELECT 1 FROM message_reactions"), "their rows to go")
+    await world.until(lambda: not world.count("message_reactions"), "their rows to go")
 
 
 def without_reactions(world: World) -> None:
@@ -130,7 +131,7 @@ async def test_each_message_behind_a_running_call_is_marked_until_it_is_answered
 
 
 @pytest.mark.parametrize("how", ["not_now", "/cancel", "expired"])
-async def test_a_mark_goes_when_what_it_is_on_comes_to_nothing(world: World, how: str):
+async def test_a_reaction_is_removed_when_its_call_is_cancelled(world: World, how: str):
     await world.start()
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
@@ -197,7 +198,7 @@ async def test_a_reaction_that_is_refused_is_no_error_and_a_word_takes_its_place
     await until_seen(world, asked, lambda: signs(world, asked))
     await world.lift(slow)
     await world.answer_to(asked, "open tasks")
-    assert not world.rows("SELECT 1 FROM message_reactions")
+    assert not world.count("message_reactions")
     assert "ERROR" not in world.log_tail()
 
 
@@ -263,7 +264,7 @@ async def test_identical_reads_that_waited_for_one_consent_are_drawn_once(world:
     asked = [await world.say(world.sam, said) for _ in range(4)]
     card = await world.fresh_card(world.sam, asked[0])
     await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 4,
+        lambda: world.count("deferred_calls", status="suspended") == 4,
         "four waiting",
     )
     await world.consent(world.sam, card)
@@ -276,7 +277,9 @@ async def test_identical_reads_that_waited_for_one_consent_are_drawn_once(world:
     for each in asked[1:]:
         assert all(len(reply) < len(first) for reply in signs(world, each)), "and nothing else"
     again = await world.say(world.sam, said)
-    assert "Same as" not in text_of((await world.answer_to(again)).content), "asked anew, drawn anew"
+    assert "Same as" not in text_of((await world.answer_to(again)).content), (
+        "a new question has an answer of its own"
+    )
 
 
 async def test_reads_that_differ_in_what_they_ask_or_find_are_drawn_whole(world: World):
@@ -286,9 +289,7 @@ async def test_reads_that_differ_in_what_they_ask_or_find_are_drawn_whole(world:
     for each in said:
         asked.append(await world.say(world.sam, each))
     card = await world.fresh_card(world.sam, asked[0])
-    await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 5, "all waiting"
-    )
+    await world.until(lambda: world.count("deferred_calls", status="suspended") == 5, "all waiting")
     await world.consent(world.sam, card)
     for each in asked:
         assert "Same as" not in text_of((await world.answer_to(each)).content)
@@ -301,7 +302,7 @@ async def test_an_answer_is_not_called_the_same_as_one_that_never_came(world: Wo
     asked = [await world.say(world.sam, said) for _ in range(3)]
     card = await world.fresh_card(world.sam, asked[0])
     await world.until(
-        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 3,
+        lambda: world.count("deferred_calls", status="suspended") == 3,
         "three waiting",
     )
     first = {"path": f"/open-apis/im/v1/messages/{asked[0]}/reply"}

@@ -1,10 +1,11 @@
-"""A status is shown once, whoever else has put it into the words beside it."""
+"""A status is shown once, even if the message beside it already contains it."""
 
 from __future__ import annotations
 
 import pytest
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 

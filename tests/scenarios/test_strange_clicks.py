@@ -11,18 +11,19 @@ import pytest
 
 from bot.core.cards import Action
 
-from .attacker import Attacker
-from .conftest import World, has_link, text_of, values_of
+from .card_content import has_link, text_of, values_of
+from .webhook_client import WebhookClient
+from .world import World
 
 
 @pytest.fixture
-async def attacker(world: World) -> Attacker:
+async def attacker(world: World) -> WebhookClient:
     await world.start()
-    return Attacker(world)
+    return WebhookClient(world)
 
 
 OF_ADMINISTRATORS = {Action.CHECK_AGAIN, Action.APPLY}
-OF_WHOEVER_CLICKS = {Action.GIVE_BACK, Action.KEEP}
+OF_THE_CLICKER = {Action.GIVE_BACK, Action.KEEP}
 """They are about the clicker's own unused scopes, and look at no subject."""
 
 
@@ -31,7 +32,7 @@ def standing(world: World) -> list[Any]:
     return [
         world.rows("SELECT id, status, scopes FROM authorization_requests ORDER BY id"),
         world.rows("SELECT id, status, waits_for FROM deferred_calls ORDER BY id"),
-        world.rows("SELECT * FROM grants"),
+        world.find("grants"),
         [row for row in world.rows("SELECT action FROM audit_log") if "click" not in row["action"]],
     ]
 
@@ -48,29 +49,31 @@ def toast_of(answer: str) -> str:
     return toast
 
 
-async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacker: Attacker):
+async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacker: WebhookClient):
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
     before = await standing_still(world, 1)
-    (request,) = world.rows("SELECT id FROM authorization_requests")
-    (call,) = world.rows("SELECT id FROM deferred_calls")
+    request = world.only("authorization_requests")
+    call = world.only("deferred_calls")
     outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
     subjects = [request["id"], call["id"], "", "x", "' OR 1=1 --", "%", None]
     for person in (world.wei, world.ada, outsider):  # a colleague, the administrator, somebody from elsewhere
-        theirs = OF_WHOEVER_CLICKS | (OF_ADMINISTRATORS if person is world.ada else set())
+        theirs = OF_THE_CLICKER | (OF_ADMINISTRATORS if person is world.ada else set())
         for action in {*Action, "no such action", "NOT_NOW"} - theirs:
             for subject in subjects:
                 click = attacker.click(person, {"action": action, "subject": subject})
                 status, answer = await attacker.send(click)
                 assert (status, toast_of(answer)) == (200, "error"), (person.name, action, subject)
                 assert "card" not in json.loads(answer), "nobody is shown another person's card"
-        for action in OF_WHOEVER_CLICKS:
+        for action in OF_THE_CLICKER:
             await attacker.send(attacker.click(person, {"action": action, "subject": request["id"]}))
     assert standing(world) == before
     assert has_link(world.tenant.messages[(await world.card_for(world.sam)).message_id])
 
 
-async def test_ones_own_click_with_somebody_elses_request_changes_nothing(world: World, attacker: Attacker):
+async def test_ones_own_click_with_somebody_elses_request_changes_nothing(
+    world: World, attacker: WebhookClient
+):
     await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
     await world.fresh_card(world.wei, await world.say(world.wei, "/tasks"))
     before = await standing_still(world, 2)
@@ -85,7 +88,7 @@ async def test_ones_own_click_with_somebody_elses_request_changes_nothing(world:
     assert standing(world) == before
 
 
-async def test_only_administrators_check_again(world: World, attacker: Attacker):
+async def test_only_administrators_check_again(world: World, attacker: WebhookClient):
     for scope in ("task:task:read", "task:task:write"):
         await world.control("app-scopes", scope=scope, user=False)
     await world.answer_to(await world.say(world.sam, "/tasks"), "administrator")
@@ -100,45 +103,44 @@ async def test_only_administrators_check_again(world: World, attacker: Attacker)
     assert toast_of(answer) == "warning", "an administrator is told that they are not enabled yet"
 
 
-async def test_a_replayed_click_has_no_second_effect(world: World, attacker: Attacker):
+async def test_a_replayed_click_has_no_second_effect(world: World, attacker: WebhookClient):
     first = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, first)
-    (request,) = world.rows("SELECT id FROM authorization_requests")
+    request = world.only("authorization_requests")
     click = attacker.click(world.sam, {"action": Action.NOT_NOW, "subject": request["id"]})
     answers = await asyncio.gather(*(attacker.send(click) for _ in range(5)))
     assert [status for status, _ in answers] == [200] * 5
     assert sorted(len(answer) > 2 for _, answer in answers) == [False] * 4 + [True]
-    assert world.rows("SELECT status FROM deferred_calls") == [{"status": "cancelled"}]
+    assert world.statuses("deferred_calls") == ["cancelled"]
     second = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, second)
     # The old card's button again, honestly pressed: the new request is not its business.
     await attacker.send(attacker.click(world.sam, {"action": Action.NOT_NOW, "subject": request["id"]}))
-    statuses = world.rows("SELECT status FROM authorization_requests ORDER BY id")
-    assert [row["status"] for row in statuses] == ["declined", "open"]
+    assert world.statuses("authorization_requests") == ["declined", "open"]
 
 
 @pytest.mark.parametrize("value", [None, "not_now", 7, [], {}, {"action": None}])
 async def test_a_value_that_is_not_ours_gets_words_and_decides_nothing(
-    world: World, attacker: Attacker, value: Any
+    world: World, attacker: WebhookClient, value: Any
 ):
     await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
     status, answer = await attacker.send(attacker.click(world.sam, value))
     assert (status, toast_of(answer)) == (200, "error")
-    assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
+    assert world.statuses("authorization_requests") == ["open"]
     assert "Traceback" not in (world.directory / "bot.log").read_text()
 
 
 @pytest.mark.parametrize("value", [{"action": {}}, {"action": "a" * 300}, {"action": "a\nb"}])
-async def test_a_malformed_value_is_refused(world: World, attacker: Attacker, value: Any):
+async def test_a_malformed_value_is_refused(world: World, attacker: WebhookClient, value: Any):
     status, _ = await attacker.send(attacker.click(world.sam, value))
     assert status == 400
-    assert world.rows("SELECT 1 FROM events") == []
+    assert world.count("events") == 0
     assert "Traceback" not in (world.directory / "bot.log").read_text()
 
 
-async def test_a_click_on_another_apps_card_is_not_ours(world: World, attacker: Attacker):
+async def test_a_click_on_another_apps_card_is_not_ours(world: World, attacker: WebhookClient):
     await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
-    (request,) = world.rows("SELECT id FROM authorization_requests")
+    request = world.only("authorization_requests")
     value = {"action": Action.NOT_NOW, "subject": request["id"]}
     assert (await attacker.send(attacker.click(world.sam, value, app_id="cli_another")))[0] == 403
     twin = attacker.click(world.sam, value)
@@ -147,7 +149,7 @@ async def test_a_click_on_another_apps_card_is_not_ours(world: World, attacker: 
     )
     status, answer = await attacker.send(twin)
     assert (status, toast_of(answer)) == (200, "error")
-    assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
+    assert world.statuses("authorization_requests") == ["open"]
 
 
 # --- markup ---------------------------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.forking import bot
+from tests.bot_process import bot
 from tests.ports import free_port
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .replicas import Replicas
+from .world import World
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 TOKENS = {"path": "/open-apis/authen/v2/oauth/token"}
@@ -49,7 +50,7 @@ async def test_a_call_that_a_dead_process_ran_is_answered_at_once(world: World, 
     assert (await world.answers_to(asked, 1))[1:] == []
 
 
-async def test_so_is_a_message_that_it_was_sending(world: World):
+async def test_a_message_that_a_dead_process_was_sending_is_sent_at_once(world: World):
     await world.start()
     slow = await world.trouble(MESSAGES, "delay", seconds=60)
     asked = await world.say(world.sam, "/help")
@@ -58,7 +59,7 @@ async def test_so_is_a_message_that_it_was_sending(world: World):
     await answered_after_restart(world, asked)
 
 
-async def test_so_is_a_card_that_it_was_showing(world: World):
+async def test_a_card_that_a_dead_process_was_updating_is_updated_at_once(world: World):
     await world.start()
     slow = await world.trouble(MESSAGES, "delay", seconds=60)
     asked = await world.say(world.sam, "/tasks")
@@ -71,7 +72,7 @@ async def test_so_is_a_card_that_it_was_showing(world: World):
     assert time.monotonic() - ready < CONTINUES_WITHIN
 
 
-async def test_so_is_a_consent_whose_code_it_was_exchanging(world: World):
+async def test_a_code_that_a_dead_process_was_exchanging_is_exchanged_at_once(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
@@ -86,7 +87,7 @@ async def test_so_is_a_consent_whose_code_it_was_exchanging(world: World):
     await answered_after_restart(world, asked)
 
 
-async def test_so_is_a_refresh_and_the_call_that_waits_for_it(world: World):
+async def test_a_refresh_of_a_dead_process_and_its_waiting_call_continue_at_once(world: World):
     await world.start()
     await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
@@ -125,7 +126,9 @@ async def test_a_second_process_on_the_file_is_warned_of_and_takes_nothing_over(
 
 
 @pytest.mark.parametrize("by", ["a link", "a link to a link", "a linked directory", "a roundabout path"])
-async def test_so_is_one_that_comes_to_the_file_by_another_path(world: World, tmp_path: Path, by: str):
+async def test_a_second_process_that_opens_the_file_by_another_path_is_warned_too(
+    world: World, tmp_path: Path, by: str
+):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     path = elsewhere / "data.db"
@@ -202,8 +205,8 @@ def odd(ask):
     answer = await world.answer_to(asked)
     assert "/odd" in text_of(answer.content)
     await world.answer_to(help_asked)
-    (call,) = world.rows("SELECT status, outcome, claim FROM deferred_calls WHERE command = 'odd'")
-    assert call == {"status": "failed", "outcome": "no_progress", "claim": 6}
+    call = world.only("deferred_calls", command="odd")
+    assert (call["status"], call["outcome"], call["claim"]) == ("failed", "no_progress", 6)
     assert "call given up" in (world.directory / "bot.log").read_text()
     await world.answer_to(await world.say(world.sam, "/help"))
     assert world.process.returncode is None
@@ -221,7 +224,7 @@ async def test_help_is_answered_beside_a_slow_call_and_beside_what_waits_behind_
     began = time.monotonic()
     await world.answer_to(await world.say(world.sam, "/help"))
     assert time.monotonic() - began < CONTINUES_WITHIN
-    assert world.rows("SELECT count(*) AS n FROM deferred_calls WHERE status = 'running'") == [{"n": 1}]
+    assert world.count("deferred_calls", status="running") == 1
     await world.lift()
     for message in asked:
         await world.answer_to(message, patience=30)
@@ -241,10 +244,9 @@ async def test_cancel_and_revoke_stop_a_slow_read_and_what_waits_behind_it(world
     for message in asked:
         assert len(await world.answers_to(message, 1)) == 1
     await world.lift()
-    rows = world.rows("SELECT status, outcome FROM deferred_calls WHERE command = 'tasks' ORDER BY id")
-    assert [row["status"] for row in rows] == ["succeeded", "cancelled", "cancelled"]
+    assert world.statuses("deferred_calls", command="tasks") == ["succeeded", "cancelled", "cancelled"]
     # Nothing asks for what the revoked call would have needed.
-    assert world.rows("SELECT count(*) AS n FROM authorization_requests WHERE status = 'open'") == [{"n": 0}]
+    assert world.count("authorization_requests", status="open") == 0
 
 
 async def test_cancel_leaves_a_write_alone_that_may_have_left(world: World):
@@ -256,8 +258,7 @@ async def test_cancel_leaves_a_write_alone_that_may_have_left(world: World):
     await world.answer_to(await world.say(world.sam, "/cancel"))
     await world.answer_to(asked, "second")
     assert [task["summary"] for task in world.tenant.work.tasks if task["summary"] == "second"] == ["second"]
-    (call,) = world.rows("SELECT status FROM deferred_calls WHERE arguments = 'second'")
-    assert call["status"] == "succeeded"
+    assert world.statuses("deferred_calls", arguments="second") == ["succeeded"]
 
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from tests.forking import strict_bot
+from tests.bot_process import strict_bot
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
+from .world import World
 
 
 async def test_a_refused_call_asks_for_exactly_the_missing_scope_and_is_answered_after_consent(world: World):
@@ -23,8 +24,8 @@ async def test_a_refused_call_asks_for_exactly_the_missing_scope_and_is_answered
     assert "welcome" in text_of(answer.content).lower()
     assert world.sam.granted == {"docx:document:readonly", "offline_access"}
     await world.card_for(world.sam, "Authorized")
-    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["succeeded"]
-    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["granted"]
+    assert world.statuses("deferred_calls") == ["succeeded"]
+    assert world.statuses("authorization_requests") == ["granted"]
 
 
 async def test_a_second_scope_is_asked_for_alone_and_the_first_is_kept(world: World):
@@ -37,7 +38,7 @@ async def test_a_second_scope_is_asked_for_alone_and_the_first_is_kept(world: Wo
     await world.consent(world.sam, card)
     await world.answer_to(asked)
     assert {"docx:document:readonly", "task:task:read"} <= world.sam.granted
-    (grant,) = world.rows("SELECT scopes FROM grants")
+    grant = world.only("grants")
     assert {"docx:document:readonly", "task:task:read"} <= set(json.loads(grant["scopes"]))
 
 
@@ -51,8 +52,8 @@ async def test_refusing_on_the_consent_page_cancels_nothing_and_says_so_and_the_
     assert status == 200
     assert "Not authorized" in page
     await world.card_for(world.sam, "Declined on the page")
-    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["suspended"]
-    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["open"]
+    assert world.statuses("deferred_calls") == ["suspended"]
+    assert world.statuses("authorization_requests") == ["open"]
     again = await world.say(world.sam, "/tasks")
     await world.until(lambda: "Declined on the page" not in text_of(card.content), "a card that asks again")
     await world.consent(world.sam, card)
@@ -67,11 +68,11 @@ async def test_a_consent_by_somebody_else_is_dropped_and_the_right_person_can_st
     status, page = await world.consent(world.ada, card)
     assert status == 403
     assert "someone else" in page
-    assert world.rows("SELECT * FROM grants") == []
+    assert world.count("grants") == 0
     status, page = await world.consent(world.sam, card)
     assert status == 200, page
     await world.answer_to(asked)
-    (grant,) = world.rows("SELECT user_key FROM grants")
+    grant = world.only("grants")
     assert grant["user_key"].endswith(world.sam.open_id)
 
 
@@ -121,7 +122,7 @@ async def test_a_look_at_a_link_consumes_nothing(world: World):
     async with world.http.head(link) as response:
         assert response.status == 200
     await world.get(link, **{"User-Agent": "Mozilla/5.0 (compatible; Slackbot-LinkExpanding 1.0; bot/1)"})
-    assert world.rows("SELECT * FROM authorization_attempts") == []
+    assert world.count("authorization_attempts") == 0
 
 
 async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
@@ -130,8 +131,8 @@ async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
     await world.card_for(world.sam, "task:task:read")
     await world.card_for(world.sam, "request expired", patience=8 + 30)
     assert len(world.from_bot(world.direct(world.sam), asked)) == 1, "the card, and no message"
-    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["expired"]
-    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["expired"]
+    assert world.statuses("deferred_calls") == ["expired"]
+    assert world.statuses("authorization_requests") == ["expired"]
 
 
 async def test_in_a_group_the_answer_comes_there_and_the_link_goes_to_the_asker_alone(world: World):
@@ -153,8 +154,8 @@ async def test_a_scope_that_the_app_lacks_waits_for_the_administrator_and_goes_o
     await world.answer_to(asked, "administrator")
     told = await world.card_for(world.ada, "task:task:read")
     assert not has_link(told)
-    (call,) = world.rows("SELECT status, waits_for FROM deferred_calls")
-    assert call == {"status": "suspended", "waits_for": "administrator"}
+    call = world.only("deferred_calls")
+    assert (call["status"], call["waits_for"]) == ("suspended", "administrator")
     await world.control("app-scopes", scope="task:task:read", user=True)
     card = await world.fresh_card(world.sam, asked)
     await world.consent(world.sam, card)
@@ -191,7 +192,7 @@ async def test_a_redelivered_event_has_no_second_effect(world: World):
     await world.answer_to(said["message_id"])
     replayed = await world.control("events/replay", event_id=said["event_id"])
     assert replayed["acknowledged"]
-    assert len(world.rows("SELECT * FROM deferred_calls")) == 1
+    assert world.count("deferred_calls") == 1
     assert len(world.from_bot(world.direct(world.sam))) == 1
 
 

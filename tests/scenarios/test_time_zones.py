@@ -10,8 +10,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message, Person, ScopeSwitch
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_sign_in import Browser
+from .world import World
 
 NOON = datetime.now(UTC).replace(hour=12, minute=34, second=0, microsecond=0)
 """An hour and a minute that show in which zone it is written."""
@@ -106,7 +107,7 @@ async def test_what_is_known_when_the_call_runs_counts(world: World, zone: str):
     world.change(f"UPDATE users SET time_zone = '{zone}'")
     await world.consent(world.sam, card)
     assert local(zone) in text_of((await world.answer_to(asked)).content)
-    (call,) = world.rows("SELECT time_zone FROM deferred_calls")
+    call = world.only("deferred_calls")
     assert call["time_zone"] == zone
 
 
@@ -131,7 +132,7 @@ async def test_the_profile_is_left_alone_where_the_app_may_not_read_it(world: Wo
 async def test_a_cards_time_is_a_moment_and_no_words(world: World):
     await world.start(BOT_TIME_ZONE="Asia/Shanghai")
     card = await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
-    (request,) = world.rows("SELECT expires_at FROM authorization_requests")
+    request = world.only("authorization_requests")
     until = datetime.fromisoformat(request["expires_at"]).replace(tzinfo=UTC)
     assert f"millisecond='{int(until.timestamp() * 1000)}'" in text_of(card.content)
     assert until.timestamp() > time.time()

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import pytest
 
 from bot.sandbox.lark.tenant import Message, Person
-from tests.forking import later_bot
+from tests.bot_process import later_bot
 
-from .conftest import World, actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of
+from .world import World
 
 PATCH = {"path": "/open-apis/im/v1/messages/*", "method": "PATCH"}
 
@@ -57,7 +58,7 @@ async def test_what_expires_in_the_direct_chat_is_told_by_its_card_alone(world: 
     await world.consent(world.sam, again)
     for each in asked:
         await world.answer_to(each)
-    statuses = [row["status"] for row in world.rows("SELECT status FROM deferred_calls ORDER BY id")]
+    statuses = world.statuses("deferred_calls")
     assert statuses == ["expired"] * len(said) + ["succeeded"] * len(said)
 
 

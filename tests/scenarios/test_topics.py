@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, has_link, text_of, values_of
+from .card_content import has_link, text_of, values_of
+from .world import World
 
 
 async def in_topic(world: World, person: Person, text: str, of: str, chat: Chat | None = None) -> str:
@@ -124,9 +125,7 @@ async def test_a_topic_whose_first_message_is_gone_is_not_replaced_by_another(
     await world.control(gone, message_id=first)
     asked = await in_topic(world, world.sam, command, first, group)
     await world.until(lambda: world.from_bot(world.direct(world.sam), asked), "the answer to Sam alone")
-    await world.until(
-        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE settled_at IS NULL"), "all to be sent"
-    )
+    await world.until(lambda: not world.count("outgoing_messages", settled_at=None), "all to be sent")
     assert world.from_bot(group, asked) == []
     assert topics(world) == before
 

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from .attacker import Attacker
-from .conftest import World, forged_click, has_link, text_of
+from .card_content import has_link, text_of
+from .webhook_client import WebhookClient
+from .world import World, forged_click
 
 
 def tasks_named(world: World, title: str) -> int:
@@ -58,8 +59,7 @@ async def test_a_write_without_a_key_is_never_sent_again_and_its_user_reads_that
     asked = await world.say(world.sam, '/call POST /open-apis/task/v2/tasks {"summary":"Once"}')
     await world.answer_to(asked, "Not sure if this worked")
     assert tasks_named(world, "Once") == 1
-    rows = world.rows("SELECT status FROM deferred_calls WHERE command = 'call'")
-    assert rows == [{"status": "outcome_unknown"}]
+    assert world.statuses("deferred_calls", command="call") == ["outcome_unknown"]
 
 
 @pytest.mark.slow
@@ -156,10 +156,8 @@ async def test_every_refusal_of_the_token_endpoint_has_a_page_and_loses_nothing(
     status, page = await world.consent(world.sam, card)
     assert 400 <= status < 500
     assert landing in page
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE status = 'open'"), "the open request"
-    )
-    assert world.rows("SELECT * FROM audit_log WHERE action = 'attempt_failed'")
+    await world.until(lambda: world.count("authorization_requests", status="open"), "the open request")
+    assert world.find("audit_log", action="attempt_failed")
     status, page = await world.consent(world.sam, card)
     assert status == 200, page
     await world.answer_to(asked)
@@ -182,22 +180,20 @@ async def test_a_recalled_question_waits_no_longer(world: World):
     await world.control("recall", message_id=asked)
     event = {"message_id": asked, "chat_id": world.direct(world.sam).chat_id, "recall_time": "1"}
     await world.control("events", event={"event_type": "im.message.recalled_v1", "event": event})
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'cancelled'"), "the cancelled call"
-    )
+    await world.until(lambda: world.count("deferred_calls", status="cancelled"), "the cancelled call")
     await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
 
 
 async def test_a_question_that_its_recall_has_overtaken_is_not_carried_out(world: World):
     await world.start()
-    attacker = Attacker(world)
+    attacker = WebhookClient(world)
     question = attacker.message("/help")
     recalled = {"message_id": question["event"]["message"]["message_id"], "recall_time": "1"}
     recall = {**attacker.message(event_type="im.message.recalled_v1"), "event": recalled}
     assert (await attacker.send(recall))[0] == 200
     assert (await attacker.send(question))[0] == 200
     await world.answer_to(await world.say(world.sam, "/cancel"))
-    assert [row["command"] for row in world.rows("SELECT command FROM deferred_calls")] == ["cancel"]
+    assert [row["command"] for row in world.find("deferred_calls")] == ["cancel"]
 
 
 async def test_a_card_no_longer_asks_for_what_only_a_recalled_question_needed(world: World):
@@ -253,7 +249,7 @@ async def test_a_revocation_at_the_platform_ends_the_grant(world: World):
     await world.authorized(world.sam)
     await asyncio.sleep(0.01)
     await world.control("revoke", person=world.sam.open_id)
-    await world.until(lambda: world.rows("SELECT 1 FROM grants WHERE status = 'ended'"), "the ended grant")
+    await world.until(lambda: world.count("grants", status="ended"), "the ended grant")
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
 
@@ -316,9 +312,9 @@ async def test_a_click_by_somebody_else_changes_nothing(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
-    (request,) = world.rows("SELECT id FROM authorization_requests")
+    request = world.only("authorization_requests")
     await forged_click(world, world.ada, {"action": "not_now", "subject": request["id"]})
-    assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
+    assert world.statuses("authorization_requests") == ["open"]
 
 
 async def test_cancel_drops_what_waits(world: World):
@@ -346,11 +342,11 @@ async def test_somebody_of_another_organization_is_told_once(world: World):
     await world.start()
     outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
     await world.say(outsider, "/help")
-    await world.until(lambda: world.rows("SELECT 1 FROM outgoing_messages"), "the word")
+    await world.until(lambda: world.count("outgoing_messages"), "the word")
     await world.say(outsider, "/help")
     await asyncio.sleep(0.5)
-    assert len(world.rows("SELECT 1 FROM outgoing_messages")) == 1
-    assert world.rows("SELECT 1 FROM deferred_calls") == []
+    assert world.count("outgoing_messages") == 1
+    assert world.count("deferred_calls") == 0
 
 
 async def test_a_clicks_time_zone_is_that_of_what_is_asked_later(world: World):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.forking import Forker
+from tests.bot_process import Forker
 from tests.sql import Rows, query
 
-from .conftest import World, world_in
+from .world import World, world_in
 
 OTHER_APP = "cli_b0b0b0b0b0b0b0b0"
 
@@ -106,7 +106,7 @@ async def test_on_a_file_one_app_after_the_other_goes_on_with_what_is_its_own(wo
     await world.answer_to(waiting)
 
     def revoked() -> bool:
-        return all(row["status"] == "done" for row in world.rows("SELECT status FROM revocations"))
+        return all(status == "done" for status in world.statuses("revocations"))
 
     await world.until(revoked, "the revocation", 30)
 

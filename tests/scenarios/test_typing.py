@@ -9,7 +9,8 @@ import pytest
 from bot.sandbox.lark.sample_work_data import PLAN, WELCOME, WIKI_NODE
 from bot.sandbox.lark.tenant import Chat, Person
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 LINK = f"https://corp.feishu.cn/docx/{WELCOME}"
 FAMILY = "👩\u200d👩\u200d👧 ❤️\u200d🔥 می\u200cخواهم"
@@ -135,7 +136,7 @@ async def test_a_command_is_understood_as_keyboards_write_it(world: World, perso
     for said in ("/help。", "help!", "／permissions，", "/cancel…", "Me。", "/me？"):
         asked = await world.say(asker, said)
         await world.answer_to(asked)
-        (call,) = world.rows("SELECT command FROM deferred_calls WHERE message_id = ?", asked)
+        call = world.only("deferred_calls", message_id=asked)
         assert call["command"] == said.strip("／/。！!，…？").lower()
 
 
@@ -210,8 +211,8 @@ async def test_a_mention_of_everyone_beside_the_bots_is_no_part_of_the_command(w
         ):
             asked = await world.say(world.sam, "", world.group, content=content, mention_all=how)
             await world.until(
-                lambda asked=asked, command=command: world.rows(
-                    "SELECT 1 FROM deferred_calls WHERE message_id = ? AND command = ?", asked, command
+                lambda asked=asked, command=command: world.count(
+                    "deferred_calls", message_id=asked, command=command
                 ),
                 command,
             )
@@ -247,4 +248,4 @@ async def test_a_mention_of_everyone_alone_is_not_for_the_bot(world: World):
             )
     # What was said afterwards is answered, and nothing before it.
     await world.answer_to(await world.say(world.sam, "/help", world.group))
-    assert len(world.rows("SELECT 1 FROM deferred_calls")) == 1
+    assert world.count("deferred_calls") == 1

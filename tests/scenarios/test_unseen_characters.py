@@ -8,7 +8,8 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterator
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 ODD = "\x1b[31m\x07\x9b2J\u202e\u2066\u200b\ufeff\u200d\U000e0068\u3164\u180b\u180f"
 """Colours, a bell, the reading direction, what has no width, and what looks like nothing at all."""
@@ -60,7 +61,7 @@ async def test_what_nobody_sees_is_not_stored(world: World):
     )
     await world.lift(refusal)
     await world.until(
-        lambda: not world.rows("SELECT 1 FROM deferred_calls WHERE status IN ('queued', 'running')"),
+        lambda: not world.count("deferred_calls", status=("queued", "running")),
         "the end",
     )
     kept = list(every_text(world))
@@ -118,19 +119,17 @@ async def test_doctor_and_the_log_spell_out_what_the_platform_says(world: World)
 # --- what is no command ------------------------------------------------------------------------------------
 
 
-async def test_of_what_is_no_command_no_more_is_stored_than_the_answer_repeats(world: World):
+async def test_only_the_part_of_a_non_command_that_the_answer_repeats_is_stored(world: World):
     await world.start()
     secret = "my bank card is 4711 and my diagnosis is private"
     said = f"dear diary, today I thought for a long time about many things: {secret}"
     answer = await world.answer_to(await world.say(world.sam, said), "Sorry, I don't know")
-    (call,) = world.rows("SELECT arguments FROM deferred_calls")
+    call = world.only("deferred_calls")
     assert call["arguments"] == f"{said[:59].rstrip()}…"
     assert call["arguments"] in text_of(answer.content)
     # The word of a command that takes nothing else, and of one that takes but a word.
     for word in ("help", "Me", "tasks", "Agenda", "permissions", "cancel", "revoke"):
         asked = await world.say(world.sam, f"{word} thoughts that are nobody's business, {secret}")
-        await world.until(
-            lambda asked=asked: world.rows("SELECT 1 FROM deferred_calls WHERE message_id = ?", asked), word
-        )
-    assert len(world.rows("SELECT DISTINCT command FROM deferred_calls")) == 8
+        await world.until(lambda asked=asked: world.count("deferred_calls", message_id=asked), word)
+    assert world.count("deferred_calls") == 8
     assert not [text for _, text in every_text(world) if "4711" in text or "business" in text]

@@ -12,7 +12,8 @@ from bot.core.secrets import Secret
 from bot.store.keyring import Keyring
 from tests.store.test_migrations import to_revision
 
-from .conftest import World, text_of
+from .card_content import text_of
+from .world import World
 
 BEFORE_PROOFS = "0007"
 
@@ -61,8 +62,7 @@ async def both_arrive(world: World) -> None:
 
     await world.until(lambda: said("written before"), "the message")
     await world.until(lambda: said("/agenda"), "the answer")
-    calls = world.rows("SELECT status FROM deferred_calls WHERE id = 'c1'")
-    assert calls == [{"status": "succeeded"}]
+    assert world.statuses("deferred_calls", id="c1") == ["succeeded"]
 
 
 async def test_bot_run_upgrades_and_goes_on_with_what_waited(world: World):

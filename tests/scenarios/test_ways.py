@@ -9,7 +9,8 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, has_link, text_of
+from .card_content import has_link, text_of
+from .world import World
 
 REFUSALS = [
     (400, 230101, "nobody has listed this one"),
@@ -116,9 +117,7 @@ async def test_a_group_is_told_how_to_open_a_chat_when_no_private_way_is_left(
     card = await card_in(world, world.direct(world.sam), again)
     await world.consent(world.sam, card)
     await world.until(
-        lambda: (
-            [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["succeeded"] * 2
-        ),
+        lambda: world.statuses("deferred_calls") == ["succeeded"] * 2,
         "both to be done",
     )
 

@@ -1,4 +1,4 @@
-"""Scopes that a person granted by a link that somebody else made: the bot neither takes nor uses them."""
+"""Scopes that a person granted by another person's link: the bot neither takes nor uses them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from bot.sandbox.lark.tenant import Person
 
-from .conftest import World, text_of
+from .card_content import text_of
 from .test_device import Room
+from .world import World
 
 TASKS, AGENDA = "task:task:read", "calendar:calendar:readonly"
 WIDE = ["task:task:write", "docx:document:readonly", "wiki:wiki:readonly"]
@@ -35,7 +36,7 @@ async def widened(world: World, person: Person, scopes: list[str]) -> None:
 
 def held(world: World) -> set[str]:
     """What the bot has noted that it holds, without what the platform adds by itself."""
-    (grant,) = world.rows("SELECT scopes FROM grants")
+    grant = world.only("grants")
     return set(json.loads(grant["scopes"])) - ADDED
 
 
@@ -67,13 +68,13 @@ async def test_what_a_strangers_link_brought_is_not_taken_by_the_next_exchange_o
     assert held(world) == {TASKS, AGENDA, OFFLINE}
     if generation != "v1":
         assert newest_token(world) == {TASKS, AGENDA, OFFLINE}
-    (ever,) = world.rows("SELECT scopes_ever FROM grants")
+    ever = world.only("grants")
     assert set(json.loads(ever["scopes_ever"])) - ADDED == {TASKS, AGENDA, OFFLINE}
     said = [text_of(each.content) for each in world.from_bot(world.direct(world.sam), asked)]
     assert not any("no longer" in each for each in said), said
 
 
-async def test_it_is_not_taken_by_device_flow_either(world: World):
+async def test_what_a_strangers_link_brought_is_not_taken_by_device_flow_either(world: World):
     room = Room(world)
     await room.start()
     world.sam.granted |= {*WIDE, AGENDA, OFFLINE}
@@ -84,7 +85,7 @@ async def test_it_is_not_taken_by_device_flow_either(world: World):
     assert held(world) == newest_token(world) == {TASKS, OFFLINE}
 
 
-async def test_what_came_along_before_is_let_go_of_without_a_word(world: World):
+async def test_scopes_that_came_along_before_are_dropped_silently(world: World):
     """As an earlier release stored it."""
     await world.start()
     asked = await world.authorized(world.sam)
@@ -100,7 +101,7 @@ async def test_what_came_along_before_is_let_go_of_without_a_word(world: World):
     )
     await renewed(world)
     assert held(world) == newest_token(world) == {TASKS, OFFLINE}
-    (ever,) = world.rows("SELECT scopes_ever FROM grants")
+    ever = world.only("grants")
     assert AGENDA not in json.loads(ever["scopes_ever"])
     # The next one who needs it is asked, as for the first time.
     await world.authorized(world.sam, "/agenda")
@@ -128,7 +129,7 @@ async def test_an_answer_without_scopes_keeps_nothing_that_came_along(world: Wor
 
 
 async def test_the_narrowing_of_a_second_exchange_has_a_lease_of_its_own(world: World):
-    """Each step may take the platform nearly as long as a lease: whoever took the attempt over would spend the code."""
+    """Each step may take nearly as long as a lease, and a worker that took the attempt over would use up the code."""
     await world.start()
     await world.control("behaviour", refused_scopes_spend=True)
     await world.authorized(world.sam)
@@ -154,7 +155,7 @@ async def test_the_narrowing_of_a_second_exchange_has_a_lease_of_its_own(world: 
 
 @pytest.mark.parametrize("spends", [False, True])
 @pytest.mark.parametrize("generation", ["v2", "v3"])
-async def test_who_allows_a_part_gets_that_part_at_the_second_try_at_the_latest(
+async def test_allowing_a_part_grants_that_part_at_the_second_try_at_the_latest(
     world: World, generation: str, spends: bool
 ):
     await world.start(LARK_OAUTH=generation)
@@ -217,8 +218,8 @@ async def test_a_refresh_that_names_a_scope_too_many_loses_nothing_else(world: W
     await renewed(world)
     assert held(world) == newest_token(world) == {TASKS, OFFLINE}
     await renewed(world)
-    assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
-    assert world.rows("SELECT * FROM audit_log WHERE action = 'grant_ended'") == []
+    assert world.statuses("grants") == ["active"]
+    assert world.count("audit_log", action="grant_ended") == 0
 
 
 async def test_where_that_spends_the_refresh_token_the_access_token_is_used_while_it_lives(world: World):
@@ -235,7 +236,7 @@ async def test_where_that_spends_the_refresh_token_the_access_token_is_used_whil
         20073,
     }
     await world.answer_to(await world.say(world.sam, "/tasks"))
-    assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert world.statuses("grants") == ["active"]
 
 
 async def test_a_token_that_cannot_be_narrowed_is_used_for_what_was_asked(world: World):

@@ -7,7 +7,8 @@ from typing import Any
 
 from bot.sandbox.lark.sample_work_data import PLAN, WELCOME
 
-from .conftest import World, kinds_of_buttons, text_of, within
+from .card_content import kinds_of_buttons, text_of, within
+from .world import World
 
 EN, ZH = "en_us", "zh_cn"
 

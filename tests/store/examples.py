@@ -1,4 +1,4 @@
-"""People, times and tokens that the tests of the store share, and short ways to rows."""
+"""Users, times and tokens that the tests of the store share, and functions that create rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.core.requests import AuthorizationRequest
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.store import grants, inbox, requests, users
-from bot.store.cards import Drawn
+from bot.store.cards import RenderedCard
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.queue import Claim
@@ -27,7 +27,7 @@ TOMORROW = NOW + timedelta(days=1)
 ANNA = UserKey("lark", "cli_1", "tenant_1", "ou_anna")
 BEN = UserKey("lark", "cli_1", "tenant_1", "ou_ben")
 APP = ANNA.app
-"""Whose rows the tests' databases are opened for."""
+"""The app for which the tests' databases are opened."""
 
 
 def a_call(user: UserKey = ANNA, *, asked_at: datetime = NOW, message_id: str | None = None) -> NewCall:
@@ -47,18 +47,18 @@ def a_call(user: UserKey = ANNA, *, asked_at: datetime = NOW, message_id: str | 
 
 
 def app_of(c: Connection) -> str:
-    """The app of a connection that is open for one."""
+    """Return the only app for which a connection is open."""
     (app,) = apps_of(c)
     return app
 
 
 def claim_by(c: Connection, worker: str = "w", now: datetime = NOW, until: datetime = SOON) -> Claim:
-    """A claim on rows of the connection's own app."""
+    """Return a claim on rows of the connection's app."""
     return Claim(app_of(c), worker, now, until)
 
 
 async def ask(database: Database, user: UserKey = ANNA, *, asked_at: datetime = NOW) -> str:
-    """Records a call as an event brings it; returns its id."""
+    """Record a call as an event does, and return its id."""
     call = a_call(user, asked_at=asked_at)
     assert await database.write_one(
         lambda c: inbox.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=NOW)
@@ -76,16 +76,16 @@ def open_request(
     expires_at: datetime = TOMORROW,
     now: datetime = NOW,
 ) -> AuthorizationRequest:
-    """Opens a request whose card no worker has: the lease of the one that opened it is over."""
+    """Open a request whose card is not claimed: the lease of the worker that opened it has expired."""
     ask = requests.Ask(scopes, command, expires_at)
     return requests.open_request(c, user, ask, ticket, Claim(user.app, "opener", now, now))
 
 
-def drawn(
+def rendered(
     request: AuthorizationRequest, version: int = 1, message_id: str = "om_card", *, ephemeral: bool = False
-) -> Drawn:
-    """What the worker that has claimed this request's card has drawn."""
-    return Drawn(request.id, request.card.claim, version, message_id, ephemeral)
+) -> RenderedCard:
+    """Return what the worker that claimed this request's card has rendered."""
+    return RenderedCard(request.id, request.card.claim, version, message_id, ephemeral)
 
 
 async def meet(database: Database, user: UserKey = ANNA) -> None:
@@ -103,6 +103,6 @@ def tokens(number: int = 1, *, refresh: bool = True) -> TokenSet:
 
 
 def save_grant(c: Connection, user: UserKey, given: TokenSet, *, scopes: ScopeSet, now: datetime) -> Grant:
-    """Inside a transaction: stores what a consent gave, as the bot does."""
+    """Store the tokens of a consent, as the bot does."""
     users.lock(c, user)
     return grants.save(c, user, grants.find(c, user), given, scopes=scopes, endpoint="v2", now=now)

@@ -49,7 +49,7 @@ from bot.store.open_database import open_database, upgrade
 from bot.store.outbox import NewMessage
 from bot.store.queue import Claim
 from bot.store.transaction import Database
-from tests.history import past_allowed
+from tests.old_audit_rows import past_allowed
 from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by, open_request
 from tests.store.test_keys import fill
 from tests.store.test_migrations import AGO, everything, own, to_revision, user
@@ -306,7 +306,7 @@ async def test_the_same_key_of_a_message_in_two_apps_is_two_messages(
 async def test_a_database_that_was_opened_for_no_app_claims_nothing(database_url: str) -> None:
     opened = await open_database(database_url, Keyring([new_key()]))
     for look in (LOOKS["claim"], LOOKS["messages"], LOOKS["retention"]):
-        with pytest.raises(RuntimeError, match="no app"):
+        with pytest.raises(RuntimeError, match="without an app"):
             await opened.write(look)
     await opened.close()
 

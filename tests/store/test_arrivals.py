@@ -43,7 +43,7 @@ async def claimed_in_turn(database: Database) -> list[str]:
     return taken
 
 
-async def test_of_what_arrives_at_once_everything_is_recorded_as_it_is(database: Database) -> None:
+async def test_everything_that_arrives_at_once_is_recorded_unchanged(database: Database) -> None:
     people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{number}") for number in range(150)]
     arrived = [arrival(person, union_id=f"on_{person.open_id}", language="zh") for person in people]
     assert await arrive(database, *arrived) == [QUEUED] * 150
@@ -126,7 +126,7 @@ async def test_once_less_is_waiting_more_is_taken(database: Database) -> None:
 # --- written together ----------------------------------------------------------------------------
 
 
-async def test_whoever_comes_while_others_are_written_shares_the_next_write(database: Database) -> None:
+async def test_events_that_arrive_during_a_write_share_the_next_one(database: Database) -> None:
     batches = []
 
     def meet_all(c: Connection, people: list[UserKey]) -> list[str]:

@@ -28,9 +28,9 @@ from tests.store.examples import (
     TOMORROW,
     ask,
     claim_by,
-    drawn,
     meet,
     open_request,
+    rendered,
     save_grant,
     tokens,
 )
@@ -205,7 +205,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
 # --- ends --------------------------------------------------------------------------------------
 
 
-async def test_of_many_who_settle_a_request_at_once_one_does(database: Database) -> None:
+async def test_one_of_many_concurrent_settlements_of_a_request_succeeds(database: Database) -> None:
     await meet(database)
     request = await opened(database)
     ends = [RequestStatus.GRANTED, RequestStatus.DECLINED, RequestStatus.EXPIRED] * 4
@@ -270,7 +270,7 @@ async def test_avoided_scopes_add_up(database: Database) -> None:
 # --- attempts ----------------------------------------------------------------------------------
 
 
-async def test_of_many_who_come_back_with_one_state_one_is_let_through(database: Database) -> None:
+async def test_one_of_many_callbacks_with_one_state_is_let_through(database: Database) -> None:
     await meet(database)
     request = await opened(database)
     await attempted(database, request)
@@ -284,7 +284,7 @@ async def test_of_many_who_come_back_with_one_state_one_is_let_through(database:
     assert await database.read(lambda c: attempts.consumed_before(c, APP, "s2")) is None
 
 
-async def test_who_comes_back_too_late_is_not_let_through(database: Database) -> None:
+async def test_a_person_who_comes_back_too_late_is_not_let_through(database: Database) -> None:
     await meet(database)
     request = await opened(database)
     await attempted(database, request)
@@ -379,22 +379,24 @@ async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Datab
     claimed = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert claimed is not None
     await opened(database, TASKS, "tasks")
-    assert await database.write(lambda c: deliveries.shown(c, drawn(claimed, claimed.card.wanted), NOW))
+    assert await database.write(
+        lambda c: deliveries.record_shown(c, rendered(claimed, claimed.card.wanted), NOW)
+    )
     again = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert again is not None
     assert (again.card.message_id, again.scopes) == ("om_card", CALENDAR | TASKS)
 
 
-async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Database) -> None:
+async def test_a_card_in_its_wanted_state_is_not_due(database: Database) -> None:
     await meet(database)
     request = await opened(database)
     claimed = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert claimed is not None
-    own = drawn(claimed, ephemeral=True)
+    own = rendered(claimed, ephemeral=True)
     of_another = replace(own, claim=own.claim + 1)
-    assert not await database.write(lambda c: deliveries.shown(c, of_another, NOW))
-    assert await database.write(lambda c: deliveries.shown(c, own, NOW))
-    assert not await database.write(lambda c: deliveries.shown(c, replace(own, version=2), NOW))
+    assert not await database.write(lambda c: deliveries.record_shown(c, of_another, NOW))
+    assert await database.write(lambda c: deliveries.record_shown(c, own, NOW))
+    assert not await database.write(lambda c: deliveries.record_shown(c, replace(own, version=2), NOW))
     assert (
         await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
         is None
@@ -406,7 +408,9 @@ async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Da
     )
 
 
-async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(database: Database) -> None:
+async def test_a_worker_that_lost_a_card_records_nothing_and_the_card_is_updated_again(
+    database: Database,
+) -> None:
     """The same worker, too: it may have slept, and taken the card up again meanwhile."""
     await meet(database)
     request = await opened(database)
@@ -417,14 +421,14 @@ async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(da
     assert late is not None
     assert holder is not None
     show = lambda claimed: database.write(  # noqa: E731
-        lambda c: deliveries.shown(c, drawn(claimed), SOON)
+        lambda c: deliveries.record_shown(c, rendered(claimed), SOON)
     )
     assert await show(late) is None
     assert not await database.write(lambda c: deliveries.postpone(c, late.id, late.card.claim, TOMORROW))
     assert await show(holder) == 1
     assert await show(late) is None
     assert await claim(LATER, TOMORROW) is None
-    assert await database.write(lambda c: deliveries.redraw(c, request.id, LATER))
+    assert await database.write(lambda c: deliveries.render_again(c, request.id, LATER))
     again = await claim(LATER, TOMORROW)
     assert again is not None
     assert (again.card.message_id, again.card.wanted) == ("om_card", 2)
@@ -519,7 +523,7 @@ async def test_openings_of_a_day_are_counted_whatever_became_of_them(database: D
     assert await begun(3, NOW + timedelta(days=1))
 
 
-async def test_of_many_that_send_a_used_state_back_one_is_audited(database: Database) -> None:
+async def test_a_used_state_that_is_sent_back_many_times_is_audited_once(database: Database) -> None:
     await meet(database)
     await attempted(database, await opened(database))
     rejected = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Deferred calls: recorded once, taken up in order by one worker, and moved on by whoever holds them."""
+"""Deferred calls: recorded once, claimed in order by one worker, and changed only by the holder of the claim."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_the_same_message_in_another_event_has_no_second_effect(database: 
     )
 
 
-async def test_of_many_deliveries_at_once_one_is_recorded(database: Database) -> None:
+async def test_one_of_many_deliveries_at_once_is_recorded(database: Database) -> None:
     def deliver(number: int):
         call = a_call(message_id="om_1")
         return database.write_one(
@@ -144,7 +144,7 @@ async def test_a_persons_calls_run_in_the_order_asked_not_in_the_order_received(
     assert order == [first, second]
 
 
-async def test_a_suspended_or_postponed_call_holds_up_nobody(database: Database) -> None:
+async def test_a_suspended_or_postponed_call_delays_nobody(database: Database) -> None:
     await suspended(database)
     postponed = await claimed(database)
     await database.write(lambda c: calls.requeue(c, postponed.id, postponed.claim, LATER, NOW))
@@ -168,7 +168,7 @@ async def test_a_lease_that_is_extended_is_not_taken_over(database: Database) ->
     assert await claim(database, "w2", now=SOON) is None
 
 
-async def test_whoever_lost_the_claim_changes_nothing(database: Database) -> None:
+async def test_a_worker_that_lost_the_claim_changes_nothing(database: Database) -> None:
     old = await claimed(database)
     assert await claim(database, "w2", now=SOON, until=LATER) is not None
     step = Step(0, "d0", False, None, {"value": 1})
@@ -227,7 +227,7 @@ async def test_a_write_that_was_certainly_not_carried_out_counts_as_never_sent(d
     assert await database.read(lambda c: call_steps.steps_of(c, call.id)) == []
 
 
-async def test_a_command_begun_anew_forgets_its_old_steps_but_never_a_sent_write(database: Database) -> None:
+async def test_a_restarted_command_forgets_its_old_steps_but_never_a_sent_write(database: Database) -> None:
     call = await claimed(database)
     old = [Step(n, f"old{n}", False, None, {"value": n}) for n in range(3)]
     await database.write(lambda c: call_steps.record_results(c, call.id, call.claim, old))
@@ -293,7 +293,7 @@ async def test_a_settled_call_is_neither_cancelled_nor_expired_nor_released(data
     assert (await get(database, call.id)).status is CallStatus.SUCCEEDED
 
 
-async def test_a_recalled_question_lets_its_call_end_in_one_way_alone(database: Database) -> None:
+async def test_the_call_of_a_recalled_question_can_only_be_cancelled(database: Database) -> None:
     call = await claimed(database)
     end = (call.id, call.claim, CallStatus.CANCELLED, "recalled", NOW)
     assert not await database.write(lambda c: calls.settle_recalled(c, *end))
@@ -338,7 +338,7 @@ async def test_a_persons_chats_are_found_by_what_they_asked_there_last(database:
         last.chat.chat_id, last.message_id
     )
     assert await database.read(lambda c: calls.latest_group_of(c, ANNA)) is None
-    # A row that somebody else wrote leads nowhere.
+    # A row that the bot did not write has no effect.
     await database.write(
         lambda c: c.execute(text("UPDATE deferred_calls SET chat_id = 'oc_elsewhere'")) and None
     )
@@ -454,7 +454,7 @@ async def test_of_a_persons_queue_only_the_first_is_looked_at_and_the_next_steps
     assert await behind(database) == []
 
 
-async def test_whoever_is_overlooked_in_a_line_is_called_up(database: Database) -> None:
+async def test_a_call_left_behind_in_the_queue_is_promoted(database: Database) -> None:
     asked = [await ask(database, asked_at=NOW + timedelta(seconds=n)) for n in range(3)]
     assert await database.write(lambda c: claims.promote_missed(c, NOW)) == 0
     assert await database.write(lambda c: calls.cancel(c, asked[0], "recalled", NOW))

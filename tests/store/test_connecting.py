@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ssl
 from pathlib import Path
@@ -11,12 +12,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from bot.core.errors import ConfigurationError, DatabaseNotReady
 from bot.store.keyring import Keyring, new_key
 from bot.store.open_database import check_schema, open_database
 from bot.store.postgresql import connect_arguments
+from tests.sql import Sql
 
 
 @pytest.fixture
@@ -50,6 +52,30 @@ async def test_the_options_of_a_url_reach_the_server(postgresql_url: str) -> Non
         assert shown == "helper"
     finally:
         await database.close()
+
+
+async def test_a_connection_that_is_in_use_when_the_database_is_closed_is_closed_after_its_work(
+    postgresql_url: str,
+) -> None:
+    database = await open_database(postgresql_url, Keyring([new_key()]))
+    began = asyncio.Event()
+
+    def work(connection: Connection) -> None:
+        began.set()
+        connection.execute(text("SELECT pg_sleep(0.3)"))
+
+    running = asyncio.create_task(database.read(work))
+    await began.wait()
+    await database.close()
+    await running
+    operator = Sql(postgresql_url)
+    others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    try:
+        async with asyncio.timeout(10):
+            while await operator.rows(others):
+                await asyncio.sleep(0.02)
+    finally:
+        await operator.close()
 
 
 def test_a_server_that_does_not_answer_is_one_line_without_the_password() -> None:

@@ -35,7 +35,7 @@ def test_a_ring_opens_what_an_older_key_sealed_and_seals_with_the_first() -> Non
     assert Keyring([NEW]).open(ring.seal(Secret("token"), "place"), "place") == Secret("token")
 
 
-def test_it_does_not_open_elsewhere_nor_changed_nor_without_its_key() -> None:
+def test_a_sealed_secret_opens_only_unchanged_in_its_own_place_with_its_own_key() -> None:
     seal = Keyring([NEW])
     sealed = seal.seal(Secret("token"), "grants:access_token:anna")
     prefix, text = sealed.rsplit(".", 1)

@@ -65,7 +65,7 @@ async def test_every_session_of_postgresql_plans_for_an_index(postgresql_url: st
 # --- works -------------------------------------------------------------------------------------
 
 
-async def test_of_works_that_run_together_only_the_failing_one_is_undone(database: Database) -> None:
+async def test_only_the_failing_work_of_a_batch_is_rolled_back(database: Database) -> None:
     def work(number: int):
         def meet_somebody(c: Connection) -> int:
             person = type(ANNA)("lark", "cli_1", "tenant_1", f"ou_{number}")
@@ -203,7 +203,7 @@ async def test_an_acknowledged_write_survives_a_loss_of_power(sqlite_url: str) -
 # --- being told --------------------------------------------------------------------------------
 
 PATIENCE = 20.0
-"""Nobody wakes anybody by chance: a test that waits for nothing need not be quick about it."""
+"""Seconds. No worker wakes by chance, so a long wait cannot hide a missing notification."""
 
 
 async def listening(*databases: Database) -> asyncio.Event:
@@ -223,7 +223,7 @@ async def listening(*databases: Database) -> asyncio.Event:
     return woken
 
 
-async def test_whoever_waits_for_work_is_woken_after_the_commit(database: Database) -> None:
+async def test_a_waiting_worker_is_woken_after_the_commit(database: Database) -> None:
     woken = await listening(database)
     await meet(database)
     assert not woken.is_set()
@@ -314,7 +314,7 @@ async def test_what_other_roles_notify_is_not_even_heard(
     await there.close()
 
 
-async def test_whoever_knows_the_channel_wakes_nobody_more_often_than_makes_sense(
+async def test_a_flood_of_notifications_wakes_the_worker_at_a_bounded_rate(
     postgresql_url: str, stranger: str, key: str
 ) -> None:
     seal = Keyring([key])

@@ -1,4 +1,4 @@
-"""Device authorizations: one live for a request, gone on with by whoever has the newest claim, no code left behind."""
+"""Device authorizations: one live for each request, continued by the newest claim, no code left behind."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_replicas_never_claim_the_same_one(database: Database) -> None:
     assert sorted(map(len, claims)) == [0, 0, 0, 0, 0, 1]
 
 
-async def test_whoever_comes_late_changes_nothing(database: Database) -> None:
+async def test_a_worker_that_comes_late_changes_nothing(database: Database) -> None:
     asked = await request(database)
     slow = await polled(database, asked)
     (taken,) = await due(database, LATER, "w2")

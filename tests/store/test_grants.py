@@ -72,7 +72,7 @@ async def test_consents_that_arrive_at_once_lose_no_scope_that_was_ever_granted(
     assert grant.generation == 8
 
 
-async def test_of_many_workers_one_refreshes(database: Database) -> None:
+async def test_one_of_many_workers_refreshes(database: Database) -> None:
     grant = await granted(database)
     leases = await asyncio.gather(*(leased(database, grant.generation, f"w{n}") for n in range(10)))
     assert len([each for each in leases if each is not None]) == 1
@@ -223,7 +223,7 @@ async def test_a_refresh_token_in_use_is_kept_from_running_out_and_an_unused_one
     assert await due(database, last_day) == [ANNA]
 
 
-async def test_of_what_is_due_each_replica_leases_others_and_no_more_than_it_may(database: Database) -> None:
+async def test_replicas_lease_different_due_rows_and_no_more_than_allowed(database: Database) -> None:
     people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{n:03}") for n in range(40)]
     for each in people:
         await meet(database, each)
@@ -268,6 +268,6 @@ async def test_a_refresh_token_that_is_over_is_forgotten_and_the_access_token_st
     assert await due(database, NOW + timedelta(hours=1, minutes=56)) == []
 
 
-async def test_who_never_granted_anything_has_nothing(database: Database) -> None:
+async def test_a_person_who_never_granted_anything_has_no_grant(database: Database) -> None:
     assert await database.read(lambda c: grants.find(c, BEN)) is None
     assert await database.write(lambda c: grants.end(c, BEN, "revoked_by_user", NOW)) is None

@@ -46,8 +46,8 @@ from tests.store.examples import (
     TOMORROW,
     ask,
     claim_by,
-    drawn,
     open_request,
+    rendered,
     save_grant,
     tokens,
 )
@@ -102,7 +102,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
 def fill_card(c: Connection, request: str) -> None:
     claimed = requests.claim_card(c, request, claim_by(c, "w1", NOW, SOON))
     assert claimed is not None
-    deliveries.shown(c, drawn(claimed, message_id=f"om_{request}"), NOW)
+    deliveries.record_shown(c, rendered(claimed, message_id=f"om_{request}"), NOW)
 
 
 def fill_device(c: Connection, request: str, user: UserKey) -> None:
@@ -140,7 +140,7 @@ async def test_every_sealed_column_is_known_to_the_rotation(database: Database) 
 
 
 async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url: str, monkeypatch) -> None:
-    monkeypatch.setattr(key_rotation, "BATCH", 2)
+    monkeypatch.setattr(key_rotation, "BATCH_SIZE", 2)
     old, new = new_key(), new_key()
     database = await open_database(database_url, Keyring([old]), APP)
     await fill(database)

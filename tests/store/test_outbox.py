@@ -73,11 +73,11 @@ async def test_a_postponed_message_remembers_a_first_sending_that_may_have_arriv
     message = a_message()
     await added(database, message)
     (first,) = await due(database)
-    await database.write(lambda c: outbox.postpone(c, first.id, first.claim, SOON, arrived_possible=True))
+    await database.write(lambda c: outbox.postpone(c, first.id, first.claim, SOON, may_have_arrived=True))
     assert await due(database) == []
     (second,) = await due(database, now=SOON)
     assert second.first_tried_at == NOW
-    await database.write(lambda c: outbox.postpone(c, first.id, second.claim, LATER, arrived_possible=False))
+    await database.write(lambda c: outbox.postpone(c, first.id, second.claim, LATER, may_have_arrived=False))
     (third,) = await due(database, now=LATER)
     assert third.first_tried_at == LATER
 

@@ -27,7 +27,7 @@ from bot.store import (
     users,
 )
 from bot.store import cards as deliveries
-from bot.store.cards import Drawn
+from bot.store.cards import RenderedCard
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection, Database
 from tests.store.examples import (
@@ -94,11 +94,11 @@ async def test_one_wait_for_a_scope_set_until_it_is_enabled(database: Database) 
     assert again.id != wait.id
 
 
-def of_wait(wait: ScopeWait) -> Drawn:
-    return Drawn(wait.id, wait.card.claim, wait.card.wanted)
+def of_wait(wait: ScopeWait) -> RenderedCard:
+    return RenderedCard(wait.id, wait.card.claim, wait.card.wanted)
 
 
-async def test_administrators_cards_are_due_until_whoever_took_them_last_has_shown_them(
+async def test_administrators_cards_are_due_until_the_last_claimer_has_shown_them(
     database: Database,
 ) -> None:
     def opened(c: Connection) -> None:
@@ -114,11 +114,11 @@ async def test_administrators_cards_are_due_until_whoever_took_them_last_has_sho
     assert await taken(NOW, SOON) == []
     (wait,) = await taken(SOON, TOMORROW)
     await database.write(opened)
-    assert not await database.write(lambda c: deliveries.shown(c, of_wait(late), NOW))
-    assert await database.write(lambda c: deliveries.shown(c, of_wait(wait), NOW))
+    assert not await database.write(lambda c: deliveries.record_shown(c, of_wait(late), NOW))
+    assert await database.write(lambda c: deliveries.record_shown(c, of_wait(wait), NOW))
     (more,) = await taken(TOMORROW, TOMORROW)
     assert more.card.wanted == wait.card.wanted + 1
-    assert await database.write(lambda c: deliveries.shown(c, of_wait(more), NOW))
+    assert await database.write(lambda c: deliveries.record_shown(c, of_wait(more), NOW))
     assert await taken(TOMORROW, TOMORROW) == []
 
 

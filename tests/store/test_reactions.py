@@ -1,4 +1,4 @@
-"""Reactions are added once, and taken away once, whoever comes first."""
+"""Reactions are added once and removed once, by any worker."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_call_that_is_dropped_makes_its_reaction_due(database: Database)
     assert [each.call_id for each in found] == [call_id]
 
 
-async def test_who_has_seen_nothing_yet(database: Database) -> None:
+async def test_the_calls_whose_users_have_seen_nothing_yet_are_found(database: Database) -> None:
     call_id = await ask(database, ANNA)
 
     async def unseen() -> list[str]:

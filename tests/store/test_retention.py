@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from bot.store import inbox, retention
 from bot.store.transaction import Connection, Database
-from tests.filling import KINDS, fill
+from tests.many_rows import KINDS, fill
 from tests.store.examples import ANNA, NOW, a_call
 
 ROWS = 15_000

@@ -24,7 +24,7 @@ from bot.store.keyring import Keyring, new_key
 from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.schema import audit_log, deferred_calls, metadata, scope_waits
 from bot.store.transaction import Database
-from tests.history import past_allowed
+from tests.old_audit_rows import past_allowed
 from tests.store.examples import ANNA, APP, NOW, SOON, a_call, ask, meet
 
 # --- migrations --------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def test_a_check_makes_no_file(tmp_path: Path) -> None:
 
 async def test_a_database_of_another_revision_is_not_opened(database_url: str) -> None:
     database = await open_database(database_url, Keyring([new_key()]))
-    for found, word in (("0000", "bot db upgrade"), ("9999", "newer")):
+    for found, word in (("0000", "bot db upgrade"), ("9999", "older revision")):
         statement = text(f"UPDATE alembic_version SET version_num = '{found}'")
         await database.write(lambda c, s=statement: c.execute(s) and None)
         with pytest.raises(DatabaseNotReady, match=word):

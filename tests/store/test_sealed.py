@@ -1,4 +1,4 @@
-"""What is sealed opens in its own row and column only: whoever can write to the database cannot pass it on."""
+"""A sealed value opens in its own row and column only: copying it elsewhere in the database is of no use."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint
 
 from bot.core.lifecycle import LIFECYCLES, live, settled
 from bot.store.schema import metadata
-from tests.moves import KIND_OF
+from tests.status_triggers import KIND_OF
 
 TABLES = pytest.mark.parametrize("table", KIND_OF)
 

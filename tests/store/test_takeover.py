@@ -140,7 +140,7 @@ async def test_what_another_replica_has_claimed_stays_its_own(postgresql_url: st
     await database.close()
 
 
-async def test_a_device_code_is_polled_at_its_interval_whoever_polls(database: Database) -> None:
+async def test_a_device_code_is_polled_at_its_interval_by_any_worker(database: Database) -> None:
     await fill(database)
     claimed = await database.write(
         lambda c: device_authorizations.claim_due(c, claim_by(c, "w1", SOON, SOON + LEASE), 5)
@@ -189,7 +189,7 @@ async def test_takeovers_are_counted_until_a_step_is_made(database: Database) ->
 
 
 @pytest.mark.parametrize("how", ["suspended", "failed at the platform"])
-async def test_so_does_what_a_platform_answers(database: Database, how: str) -> None:
+async def test_an_answer_of_the_platform_resets_the_count_of_takeovers(database: Database, how: str) -> None:
     await ask(database)
     await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
     call = await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", SOON, SOON + LEASE)))

@@ -19,7 +19,7 @@ LAST_ONE_WINS = {
     "cards.CHANGE_AND_GET": "counts up",
     "cards.CHANGE_AND_CLAIM": "counts up, and compares the lease with the time",
     "cards.GIVE_UP": "follows the compare-and-set that supersedes the request, in its transaction",
-    "reactions.HURRY": "a reaction that is due earlier is only removed earlier",
+    "reactions.MAKE_DUE": "a reaction that is due earlier is only removed earlier",
     "reactions.PLACED": "the id that the platform gave; an answer in the meantime is seen by the returned time",
     "reactions.CLAIM": "a reaction that is removed twice is removed",
     "sessions.TOUCH": "when it was last used, to the minute",

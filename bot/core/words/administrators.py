@@ -34,13 +34,13 @@ def page_error_reported(name: str, error: PageError, commands: tuple[str, ...], 
         ).format(
             person=name,
             commands=Words(joined_with_and(commands).en, "、".join(commands)),
-            error=PAGE_ERROR_SAYS[error],
+            error=PAGE_ERROR_TEXTS[error],
         ),
         finding,
     )
 
 
-PAGE_ERROR_SAYS = {
+PAGE_ERROR_TEXTS = {
     PageError.SCOPE: Words(
         en="an error about a permission (20027 or 20043)", zh="权限有误（20027 或 20043）"
     ),

@@ -131,14 +131,16 @@ def waiting_for_administrator(command: str, scopes: Text, *, known: bool, guess:
     if guess:
         return say(
             Words(en="Waiting for your administrator", zh="等待管理员开通"),
-            (STILL_REFUSED_TOLD if known else STILL_REFUSED_NOT_TOLD).format(command=command, scopes=scopes),
+            (STILL_REFUSED_INFORMED if known else STILL_REFUSED_NOT_INFORMED).format(
+                command=command, scopes=scopes
+            ),
         )
-    told = Words(
+    informed = Words(
         en="{command} needs a permission this app doesn't have yet: {scopes}. I've let your administrator know and "
         "will ask you as soon as it's enabled. /cancel to drop it.",
         zh="{command} 需要的权限尚未开通：{scopes}。已通知管理员，开通后我会再请你授权。发送 /cancel 可取消。",
     )
-    not_told = Words(
+    not_informed = Words(
         en="{command} needs a permission this app doesn't have yet: {scopes}. My message hasn't reached an "
         "administrator, so please ask them to enable it; I'll ask you as soon as it's enabled. /cancel to drop it.",
         zh="{command} 需要的权限尚未开通：{scopes}。我的消息未能送达管理员，请你联系管理员开通，开通后我会再请你授权。"
@@ -146,11 +148,11 @@ def waiting_for_administrator(command: str, scopes: Text, *, known: bool, guess:
     )
     return say(
         Words(en="Waiting for your administrator", zh="等待管理员开通"),
-        (told if known else not_told).format(command=command, scopes=scopes),
+        (informed if known else not_informed).format(command=command, scopes=scopes),
     )
 
 
-STILL_REFUSED_TOLD = Words(
+STILL_REFUSED_INFORMED = Words(
     en="You've authorized {command}, but the platform still refuses it: {scopes}. The app probably doesn't have this "
     "permission yet, so I've let your administrator know. I'll keep trying; once it's enabled, you can also send the "
     "command again. /cancel to drop it.",
@@ -158,7 +160,7 @@ STILL_REFUSED_TOLD = Words(
     "我会继续重试；开通后你也可以重新发送命令。发送 /cancel 可取消。",
 )
 
-STILL_REFUSED_NOT_TOLD = Words(
+STILL_REFUSED_NOT_INFORMED = Words(
     en="You've authorized {command}, but the platform still refuses it: {scopes}. The app probably doesn't have this "
     "permission yet. My message hasn't reached an administrator, so please ask them to enable it. I'll keep trying; once "
     "it's enabled, you can also send the command again. /cancel to drop it.",

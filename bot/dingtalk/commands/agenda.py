@@ -44,7 +44,7 @@ def agenda(ask: Ask) -> Steps:
 
 
 def read_events(union_id: str, asked_at: datetime, period: Period) -> Generator[ApiCall, Any, Events]:
-    """Read the events of a period and of a day before and after it: the time zone is only known from the events."""
+    """Read the events of a period, and of the day before and after it: the time zone is known only from the events."""
     path = f"/v1.0/calendar/users/{quote(union_id, safe='')}/calendars/primary/events"
     query = {
         "timeMin": iso(asked_at + (period.first - 1) * DAY),
@@ -53,13 +53,13 @@ def read_events(union_id: str, asked_at: datetime, period: Period) -> Generator[
     }
     found: list[Event] = []
     for _ in range(MAX_PAGES):
-        answer = mapping((yield ApiCall("GET", path, dict(query))))
-        found += [event for each in items(answer, "events") if (event := read_event(each)) is not None]
-        following = answer.get("nextToken")
+        response = mapping((yield ApiCall("GET", path, dict(query))))
+        found += [event for each in items(response, "events") if (event := read_event(each)) is not None]
+        following = response.get("nextToken")
         if not isinstance(following, str) or not following:
             return Events(tuple(found))
         query["nextToken"] = following
-    return Events(tuple(found), cut=True)
+    return Events(tuple(found), truncated=True)
 
 
 def iso(at: datetime) -> str:

@@ -8,7 +8,7 @@ from bot.core.api_requests import CallableApis
 
 
 def handles_tokens(path: str) -> bool:
-    """Whether an API issues tokens, or hands out connections and signatures in the app's name."""
+    """Whether an API issues tokens, or connections and signatures for the app."""
     area = path.partition("/")[0]
     return area in {"oauth2", "gateway"}
 

@@ -1,4 +1,4 @@
-"""`/me`: the account whose token the bot uses, with the phone number as the user allows."""
+"""`/me`: the account whose token the bot uses, with the contact details that the user has granted."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ AS_THIS_ACCOUNT = Words("Everything I do for you, I do as this account.", "æˆ‘çš
 
 
 def read_me() -> Generator[ApiCall, Any, Mapping[str, Json]]:
-    """Read who the user is. Every link asks for the scope that this needs."""
+    """Read the user's profile. Every link requests the scope that this needs."""
     return mapping((yield USERS_ME))
 
 
 def union_id_of(person: Mapping[str, Json]) -> str | None:
-    """Return the id that paths of other APIs take."""
+    """Return the id that the paths of other APIs contain, or None."""
     union_id = person.get("unionId")
     return union_id if is_id(union_id) else None
 

@@ -55,14 +55,16 @@ def tasks(ask: Ask) -> Steps:
 
 
 def read_tasks(union_id: str) -> Generator[ApiCall, Any, tuple[list[Task], bool]]:
-    """Read the open tasks, and whether there are more."""
+    """Return the open tasks, and whether there are more."""
     found: list[Task] = []
     page = "0"
     for _ in range(MAX_PAGES):
         query = {"isDone": False, "nextToken": page, "roleTypes": [["executor"]]}
-        answer = mapping((yield ApiCall("POST", path_of(union_id, "org/tasks/query"), body=query, read=True)))
-        found += [task for each in items(answer, "todoCards") if (task := read_task(each)) is not None]
-        following = answer.get("nextToken")
+        response = mapping(
+            (yield ApiCall("POST", path_of(union_id, "org/tasks/query"), body=query, read=True))
+        )
+        found += [task for each in items(response, "todoCards") if (task := read_task(each)) is not None]
+        following = response.get("nextToken")
         if not isinstance(following, str) or following in {"", "0", page}:
             return found, False
         page = following
@@ -107,7 +109,7 @@ def task(ask: Ask) -> Steps:
     try:
         created = mapping((yield new_task(ask, union_id, title)))
     except ApiRefused as refused:
-        if not says_it_exists(refused):
+        if not exists_already(refused):
             raise
         created = {}
     url = child(created, "detailUrl")
@@ -122,7 +124,7 @@ def task(ask: Ask) -> Steps:
 
 
 def new_task(ask: Ask, union_id: str, title: str) -> ApiCall:
-    """Return the call that creates a task. The same request has the same `sourceId`."""
+    """Return the call that creates a task. A retry has the same `sourceId`."""
     return ApiCall(
         "POST",
         path_of(union_id, "tasks"),
@@ -140,10 +142,10 @@ def new_task(ask: Ask, union_id: str, title: str) -> ApiCall:
 EXISTS = ("exist", "已存在", "重复")
 
 
-def says_it_exists(refused: ApiRefused) -> bool:
-    """Whether a task with this `sourceId` exists: an earlier sending whose answer was lost has created it.
+def exists_already(refused: ApiRefused) -> bool:
+    """Whether a task with this `sourceId` exists: an earlier attempt, whose response was lost, has created it.
 
-    The code means any wrong parameter. The message is the only difference, and the `sourceId` is of this very call.
+    The same code is used for any wrong parameter, so only the message shows it.
     """
     if code_of_refusal(refused) != TASK_EXISTS:
         return False

@@ -172,7 +172,7 @@ def in_order_of_use(scopes: ScopeSet, records: Mapping[Scope, GrantedScope]) -> 
 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
-    """Return the user's live request, or None if there is none, it has expired, or it cannot be authenticated."""
+    """Return the user's live request, or None if there is none, it has expired, or its seal cannot be verified."""
     request = requests.live_of(c, user)
     return request if request is not None and request.expires_at > utc_now() and request.ticket else None
 

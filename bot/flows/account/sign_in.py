@@ -1,7 +1,7 @@
 """Sign-in through web login or inside the client: identifies the user of a browser.
 
 A sign-in is an authorization without scopes and without a call. Starting one stores nothing, because anyone can start any
-number: the attempt is encrypted in a cookie of the browser. A row is written when the browser returns, which makes the
+number: the attempt is sealed in a cookie of the browser. A row is written when the browser returns, which makes the
 state one-shot. The token is used once, to identify the user, and then dropped. No grant changes.
 """
 
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class StartedSignIn:
     cookie: Secret
-    """The encrypted cookie that the browser has to return."""
+    """The sealed cookie that the browser has to return."""
     state: Secret
     challenge: str | None
 
@@ -97,7 +97,7 @@ def seal_cookie(bot: Bot, platform: Platform, cookie: SignInCookie) -> Secret:
 
 
 def open_cookie(bot: Bot, platform: Platform, cookie: Secret) -> SignInCookie | None:
-    """Decrypt the cookie. Returns None if this bot did not encrypt it, or lacks the key."""
+    """Open the cookie. Returns None if this bot did not seal it, or lacks the key."""
     try:
         text = bot.database.keyring.open(cookie.reveal(), cookie_context(platform)).reveal()
     except CannotOpenSecret:
@@ -109,7 +109,7 @@ def open_cookie(bot: Bot, platform: Platform, cookie: Secret) -> SignInCookie | 
 
 
 def cookie_context(platform: Platform) -> str:
-    """Return the context that binds a cookie to its purpose and app: no other encrypted value decrypts as one."""
+    """Return the context that binds a cookie to its purpose and app: no other sealed value can be opened as one."""
     return f"sign-in cookie:{platform.app}"
 
 
@@ -173,7 +173,7 @@ async def redeem(
     bot: Bot, platform: Platform, sign_in: SignInCookie, code: Secret, previous: Secret | None
 ) -> SignedIn | SignInFailure:
     """Identify the user of the code, and start their session."""
-    attempt = await take(bot, platform, sign_in)
+    attempt = await claim_attempt(bot, platform, sign_in)
     if attempt is None:
         bot.refusals.note("sign-in rejected", SignInFailure.USED.value)
         return SignInFailure.USED
@@ -206,7 +206,7 @@ async def find(
     return sign_in
 
 
-async def take(bot: Bot, platform: Platform, cookie: SignInCookie) -> Attempt | None:
+async def claim_attempt(bot: Bot, platform: Platform, cookie: SignInCookie) -> Attempt | None:
     """Record and claim the attempt of a sign-in. Returns None if it was used before."""
     now = utc_now()
     sign_in = NewAttempt(

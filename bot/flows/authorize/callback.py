@@ -124,7 +124,7 @@ def deny(c: Connection, attempt: Attempt, error: str, now: datetime) -> Callback
 
 
 async def redeem(
-    bot: Bot, attempt: Attempt, code: Secret, basis: ExchangeBasis, taken_at: datetime
+    bot: Bot, attempt: Attempt, code: Secret, basis: ExchangeBasis, claimed_at: datetime
 ) -> CallbackResult:
     """Exchange the code, check the owner of the token, and store the grant if that is the user who was asked."""
     user = attempt.user
@@ -141,7 +141,7 @@ async def redeem(
     tokens = await with_retries(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
-    if utc_now() - taken_at > bot.lease / 8:
+    if utc_now() - claimed_at > bot.lease / 8:
         # The code is used up: another worker that claimed the attempt now would be refused, and the tokens would be lost.
         # Identifying the user may take most of a lease.
         await extend_lease(bot, attempt)
@@ -188,7 +188,7 @@ def consented_at(grant: Grant | None) -> datetime | None:
     return grant.authorized_at if grant else None
 
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 RETRY_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.3, 1.0, 2.5))
@@ -200,25 +200,25 @@ RETRY_TIMEOUT = 6.0
 
 
 async def with_retries(
-    ask: Callable[[], Awaitable[Answer]], is_retryable: Callable[[Answer], bool]
-) -> Answer:
-    """Return the platform's answer. Repeats the request briefly while `is_retryable` returns True."""
+    ask: Callable[[], Awaitable[Result]], is_retryable: Callable[[Result], bool]
+) -> Result:
+    """Return the result of a request to the platform, which is repeated briefly while `is_retryable` returns True."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    answer = await ask()
+    result = await ask()
     for pause in RETRY_PAUSES:
-        if not is_retryable(answer) or loop.time() - started > RETRY_TIMEOUT:
+        if not is_retryable(result) or loop.time() - started > RETRY_TIMEOUT:
             break
         await asyncio.sleep(spread(pause, random.random()).total_seconds())  # noqa: S311 - jitter
-        answer = await ask()
-    return answer
+        result = await ask()
+    return result
 
 
-def is_unanswered(answer: object) -> bool:
-    if isinstance(answer, TokenRefused):
+def is_unanswered(result: object) -> bool:
+    if isinstance(result, TokenRefused):
         # A rate limit with a stated wait is not retried while the user waits for the page.
-        return answer.problem in {TokenProblem.TRANSIENT, TokenProblem.IN_DOUBT} and not answer.retry_after
-    return isinstance(answer, Unreachable)
+        return result.problem in {TokenProblem.TRANSIENT, TokenProblem.IN_DOUBT} and not result.retry_after
+    return isinstance(result, Unreachable)
 
 
 async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> CallbackResult:
@@ -229,7 +229,7 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
     outcome = f"exchange_{refusal.problem.value}_{refusal.code}"
     match refusal.problem:
         case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:
-            # The code is valid for minutes and stored with the attempt, encrypted: a chore retries soon.
+            # The code is valid for minutes and stored with the attempt, sealed: a chore retries soon.
             return CallbackResult.STILL_TRYING
         case TokenProblem.SCOPE:
             return await attempt_failed(bot, attempt, attempts.SCOPES_REFUSED, CallbackResult.CODE_REFUSED)

@@ -42,7 +42,7 @@ LONGEST_PAUSE = timedelta(seconds=30)
 """The longest pause between two polls of a platform that does not answer. A code expires after some minutes."""
 
 REQUEST_TIMEOUT = timedelta(minutes=2)
-"""How long after the click a device code is requested. Then the user has to press the button again."""
+"""How long after the click the request for a device code is retried. After that, the user must press the button again."""
 
 
 # --- the button -----------------------------------------------------------------------------------------------

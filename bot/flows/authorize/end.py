@@ -21,7 +21,7 @@ from bot.flows.outbox import (
     expired,
     expired_before_start,
     insert_all,
-    is_told_by_card,
+    is_shown_by_card,
     typed,
 )
 from bot.store import attempts, calls, device_authorizations, grants, requests, users
@@ -60,7 +60,7 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, now: datetime
     for call in calls.suspended_of(c, request.user):
         if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, now):
             continue
-        if not is_told_by_card(bot, call, request, now):
+        if not is_shown_by_card(bot, call, request, now):
             messages += insert_all(c, bot, [answer(bot, call, declined(call))])
     return messages
 
@@ -242,7 +242,7 @@ async def expire_overdue(bot: Bot) -> None:
                 continue
             ended_calls.append(call)
             request = expired_with(c, call, now) if waited else None
-            if request is None or not is_told_by_card(bot, call, request, now):
+            if request is None or not is_shown_by_card(bot, call, request, now):
                 reply = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, reply)])
         for request in requests.expired(c, now, limit=50):

@@ -37,8 +37,8 @@ async def describe_grant(bot: Bot, call: DeferredCall) -> Json:
     }
 
 
-def iso(now: datetime | None) -> str | None:
-    return now.isoformat() if now else None
+def iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
 
 
 async def describe_scopes(bot: Bot, user: UserKey, scopes: ScopeSet) -> Json:

@@ -42,7 +42,7 @@ async def drop_recalled(bot: Bot) -> None:
 
         def work(c: Connection, call_id: str = call_id, user: UserKey = user) -> list[OutgoingMessage]:
             call = calls.get(c, call_id)
-            # The call id of a message is not authenticated.
+            # The call id of a message is not sealed.
             if call is None or call.user != user or call.chat.kind != "group":
                 return []
             return recall(c, bot, call, utc_now())

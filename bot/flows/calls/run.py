@@ -40,7 +40,7 @@ from bot.flows.calls.finish import (
 )
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
 from bot.flows.calls.run_state import Run
-from bot.flows.command_timeout import within_time
+from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
 from bot.store import call_steps, calls, users
 
@@ -95,7 +95,7 @@ async def load(bot: Bot, run: Run) -> bool:
             lambda c: (call_steps.steps_of(c, call.id), users.profile(c, call.user))
         )
     except CannotOpenSecret:
-        log.exception("recorded steps cannot be decrypted", extra={"call": call.id})
+        log.exception("recorded steps cannot be opened", extra={"call": call.id})
         await finish_unknown(bot, run)
         return False
     if profile is not None and profile.time_zone is not None and not run.has_written:
@@ -127,7 +127,7 @@ def can_replay(run: Run) -> bool:
     """Return whether the command still makes the recorded moves, which a deploy may have changed."""
     for number, step in enumerate(run.steps):
         try:
-            with within_time(run.command.typed):
+            with TimeLimit(run.command.typed):
                 move = advance(run.command, run.ask, run.results[:number])
         except ApiRefused:
             return False
@@ -138,7 +138,7 @@ def can_replay(run: Run) -> bool:
 
 def is_done(run: Run) -> bool:
     """Return whether the command's next move is its reply."""
-    with within_time(run.command.typed):
+    with TimeLimit(run.command.typed):
         return isinstance(advance(run.command, run.ask, run.results), Reply)
 
 
@@ -199,7 +199,7 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
 
 async def make_step(bot: Bot, run: Run) -> bool:
     """Make one step. Returns whether the call may continue."""
-    with within_time(run.command.typed):
+    with TimeLimit(run.command.typed):
         move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():

@@ -84,7 +84,7 @@ def read_events(calendar: str, asked_at: datetime, period: Period) -> Generator[
     }
     data = child((yield ApiCall("GET", path, {**span, "page_size": str(EVENTS_PER_CALL)})), "data")
     found = items(data, "items")
-    events = Events(tuple(readable_events(found)), cut=data.get("has_more") is True)
+    events = Events(tuple(readable_events(found)), truncated=data.get("has_more") is True)
     if not any(text(each, "recurrence") for each in found):
         return events
     try:

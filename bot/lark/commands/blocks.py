@@ -19,7 +19,7 @@ TEXTS = ("text", *HEADINGS, "bullet", "ordered", "todo", "quote", "equation")
 
 LISTS = frozenset({"bullet", "ordered", "todo"})
 
-UNSHOWN: Mapping[str, Words] = {
+PLACEHOLDERS: Mapping[str, Words] = {
     "image": Words("[image]", "[图片]"),
     "file": Words("[file]", "[文件]"),
     "sheet": Words("[spreadsheet]", "[电子表格]"),
@@ -80,7 +80,7 @@ class Reader:
             elif "divider" in each:
                 yield (Span("———"),)
             else:
-                yield from ((Span(words),) for name, words in UNSHOWN.items() if name in each)
+                yield from ((Span(words),) for name, words in PLACEHOLDERS.items() if name in each)
             inner = f"{before}│ " if "quote_container" in each else before
             yield from self.below(each, depth=depth + 1, level=level + (kind in LISTS), before=inner)
 

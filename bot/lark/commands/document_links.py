@@ -61,7 +61,7 @@ OLD_TOKENS = {
 }
 
 _LINK_CHARACTER = r"[!#$%&*+,\-./0-9:;=?@A-Z_a-z~]"
-"""Characters of a link. Any other ends it: brackets, quotes, and all non-ASCII characters."""
+"""Characters of a link. Any other character ends it: brackets, quotes, and all non-ASCII characters."""
 
 LINK = re.compile(
     rf"https?://[^\s/<>()\[\]\"'`]{{1,255}}/{_LINK_CHARACTER}*"
@@ -74,8 +74,8 @@ MARKDOWN_LINK_URL = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
 """Matches a Markdown link, whose URL is used."""
 
 WRITTEN_TOKEN = re.compile(r"(?<![A-Za-z0-9_@.-])[A-Za-z0-9_-]{20,200}(?![A-Za-z0-9_-])")
-"""Matches a possible token within text, which in Chinese may have no spaces around it. Tokens have digits, words have
-none."""
+"""Matches a possible token within text, which in Chinese may have no spaces around it. Tokens contain digits, and words
+do not."""
 
 AROUND = "\"'`*<>()[]{}.,:;!?‘’“”《》〈〉「」『』【】（）＜＞，。、：；！？…"
 """Punctuation around a token."""
@@ -118,7 +118,7 @@ def has_digit(word: str) -> bool:
 
 
 def document_of_link(written: str) -> RequestedDocument | None:
-    """Return the document of a link, or None. Of a link to an untrusted host only the token is used."""
+    """Return the document of a link, or None. If its host is not trusted, only the token is used."""
     scheme, found, rest = written.partition("://")
     url = f"{scheme.lower()}://{rest}" if found else f"https://{written}".replace("https:///", "/")
     if url.removeprefix("https://").partition("/")[0].lower() in PATHS:

@@ -23,7 +23,7 @@ Refusals = Mapping[int, Refusal]
 
 
 def explain(refused: ApiRefused, known: Refusals, *about: Line) -> Reply:
-    """Return the reply to a `known` refusal. Raises any other again, so that it gets the general explanation."""
+    """Return the reply to a `known` refusal. Reraises any other refusal, which then gets the general explanation."""
     refusal = known.get(refused.outcome.code)
     if refusal is None:
         raise refused

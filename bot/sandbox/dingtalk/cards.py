@@ -1,4 +1,4 @@
-"""Interactive cards: their data, how it is checked and changed, and the messages that show them."""
+"""Interactive cards: validation and updates of their data, and the messages that show them."""
 
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ def read_data(template: CardTemplate, given: Any, name: str) -> dict[str, str]:
     if given is None:
         return {}
     if not isinstance(given, dict) or given.keys() - {"cardParamMap"}:
-        raise param_error("error", f"{name} has cardParamMap")
+        raise param_error("error", f"{name} may only contain cardParamMap")
     values = given.get("cardParamMap", {})
     if not isinstance(values, dict):
         raise param_error("error", f"{name}.cardParamMap must be an object")
@@ -43,7 +43,7 @@ def read_data(template: CardTemplate, given: Any, name: str) -> dict[str, str]:
 
 
 def card_content(card: Card) -> Json:
-    """Return a card as its messages hold it; `private` is by user id."""
+    """Return a card as the content of its messages; `private` is by user id."""
     return {
         "template_id": card.template_id,
         "data": dict(card.data),
@@ -82,9 +82,9 @@ def check_update_options(options: Any) -> Json:
         return {}
     known = {"updateCardDataByKey", "updatePrivateDataByKey"}
     if not isinstance(options, dict) or options.keys() - known:
-        raise param_error("error", f"cardUpdateOptions has {', '.join(sorted(known))}")
+        raise param_error("error", f"cardUpdateOptions may only contain {', '.join(sorted(known))}")
     if not all(isinstance(value, bool) for value in options.values()):
-        raise param_error("error", "cardUpdateOptions are true or false")
+        raise param_error("error", "cardUpdateOptions must be true or false")
     return options
 
 

@@ -44,7 +44,7 @@ PANEL_ERRORS: dict[int, tuple[str, str]] = {
     500104: ("The app has not added this permission", "应用未添加该权限点"),
     500105: ("The vendor's organization cannot be read", "获取服务商组织信息失败"),
     500201: ("The permission does not exist", "权限点编码错误"),
-    500202: ("rpcScope holds a field permission", "rpcScope 中包含字段权限点"),
+    500202: ("rpcScope contains a field permission", "rpcScope 中包含字段权限点"),
     500203: ("fieldScope holds an API permission", "fieldScope 中包含接口权限点"),
     500204: ("Type 1 needs application permissions", "type 为 1 时只能申请应用权限"),
     500205: ("Type 0 needs personal permissions", "type 为 0 时只能申请个人权限"),
@@ -106,12 +106,12 @@ def sdk_call(request: web.Request) -> web.Response:
         raise web.HTTPForbidden(headers=CROSS_ORIGIN)
     tenant = request.app[TENANT]
     user_id = tenant.behaviour.consents_as or request.cookies.get(PERSON_COOKIE, "")
-    answer = sdk_answer(tenant, dict(query), user_id)
-    return script_response(f"window.sandboxClient.answered({number}, {json.dumps(answer)});")
+    result = sdk_result(tenant, dict(query), user_id)
+    return script_response(f"window.sandboxClient.answered({number}, {json.dumps(result)});")
 
 
-def sdk_answer(tenant: Tenant, query: dict[str, str], user_id: str) -> Json:
-    """Return the answer to one call of the bridge, or what the client shows first."""
+def sdk_result(tenant: Tenant, query: dict[str, str], user_id: str) -> Json:
+    """Return the result of one call of the bridge, or what the client shows first."""
     person = tenant.people.get(user_id)
     match query["api"]:
         case "panel":
@@ -247,13 +247,13 @@ def error_panel(code: int, *, chinese: bool) -> Json:
 async def in_client(request: web.Request) -> web.Response:
     """Call `openAuth` for a test: {person, type, clientId, corpId, rpcScope, fieldScope, decision}.
 
-    `decision` is ok (the default), cancel, failed, toAdmin, closed or unreadable. The answer is what the page gets:
+    `decision` is ok (the default), cancel, failed, toAdmin, closed or unreadable. The response is what the page receives:
     {status, result}.
     """
     tenant = request.app[TENANT]
     body = await request.json()
     query = {str(name): str(value) for name, value in body.items() if name != "person"}
-    answer = panel(
+    shown = panel(
         tenant, tenant.people.get(str(body.get("person"))), panel_request({"decision": "ok", **query})
     )
-    return web.json_response(answer.get("result", {"status": "cancel"}))
+    return web.json_response(shown.get("result", {"status": "cancel"}))

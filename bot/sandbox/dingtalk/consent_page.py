@@ -1,8 +1,8 @@
 """The login page: which requests it rejects, what it asks, and where the browser goes afterwards.
 
 The page (`static/consent.js`) reads and decides a consent through the routes here. An invalid request is shown as an
-error on that page, and the browser does not return to the app. By default the scope codes of a link do not narrow or
-widen what is granted: the page asks for every delegated scope that the app has added.
+error on that page, and the browser does not return to the app. By default the scope codes of a link do not affect
+what is granted: the page asks for every delegated scope that the app has added.
 """
 
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -47,7 +47,7 @@ async def consent_page(_: web.Request) -> web.FileResponse:
 
 
 def signed_in(tenant: Tenant, request: web.Request) -> Person | None:
-    """Return the person whose DingTalk login this browser has, which `Behaviour.consents_as` can replace."""
+    """Return the person who is signed in to this browser. `Behaviour.consents_as` replaces them."""
     return tenant.people.get(tenant.behaviour.consents_as or request.cookies.get(PERSON_COOKIE, ""))
 
 
@@ -68,7 +68,7 @@ def open_consent(tenant: Tenant, query: dict[str, str]) -> Consent:
 
 
 def request_error(tenant: Tenant, query: dict[str, str], consent: Consent) -> str | None:
-    """Return what the page says instead of asking, or None."""
+    """Return the error that the page shows instead of asking, or None."""
     if query.get("client_id") != tenant.app.client_id or not tenant.app.enabled:
         return "client_id: the app does not exist."
     if consent.redirect_uri not in tenant.app.redirect_urls:

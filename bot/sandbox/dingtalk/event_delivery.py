@@ -1,6 +1,6 @@
 """Delivery of bot messages, events and card callbacks to the app, by stream or by HTTP.
 
-Whether a message that nobody acknowledged is pushed again is not documented: `Behaviour.redelivery_seconds`. A card
+It is not documented whether an unacknowledged message is pushed again: see `Behaviour.redelivery_seconds`. A card
 callback is delivered once and must be answered within two seconds.
 """
 
@@ -201,7 +201,7 @@ class Delivery:
     ) -> tuple[Any, str | None]:
         """Press a button that sends a request; return the app's answer and what went wrong, or None.
 
-        The answer updates the card. What the app did to it through the API meanwhile is overwritten.
+        The answer updates the card. Updates that the app makes through the API meanwhile are overwritten.
         """
         start, before = self._tenant.feed.start(), (dict(card.data), dict(card.private_data))
         frame_id = new_id("card_", 24)

@@ -95,10 +95,10 @@ def success(body: Any) -> web.Response:
 
 def legacy_success(result: Any = None) -> web.Response:
     TRACE.get().code = 0
-    answer: Json = {"errcode": 0, "errmsg": "ok"}
+    fields: Json = {"errcode": 0, "errmsg": "ok"}
     if result is not None:
-        answer |= {"result": result, "request_id": TRACE.get().log_id.lower()}
-    return web.json_response(answer)
+        fields |= {"result": result, "request_id": TRACE.get().log_id.lower()}
+    return web.json_response(fields)
 
 
 @dataclass(frozen=True)
@@ -228,14 +228,14 @@ def effective_scopes(tenant: Tenant, token: AccessToken | AppToken) -> frozenset
         added = tenant.app.enabled_scopes("tenant")
         return added if behaviour.app_tokens_gain_scopes else added & token.scopes
     person, now = tenant.people[token.person], tenant.clock.now()
-    granted = frozenset(s for s in person.granted if person.spreading.get(s, 0.0) <= now)
+    granted = frozenset(s for s in person.granted if person.effective_at.get(s, 0.0) <= now)
     if not behaviour.old_tokens_gain_scopes:
         granted &= token.scopes
     return granted & tenant.app.enabled_scopes("user")
 
 
 def check_scopes(tenant: Tenant, required: Alternatives, scopes: frozenset[str]) -> None:
-    """Raise unless one of the alternatives is there. The refusal does not tell who must act."""
+    """Raise ApiError unless the token has one of the alternatives. The refusal does not say who must act."""
     usable = scopes - set(tenant.behaviour.refused_scopes)
     if required and usable.isdisjoint(required):
         raise permission_denied(tenant, required)

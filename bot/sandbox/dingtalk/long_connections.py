@@ -26,7 +26,7 @@ routes = web.RouteTableDef()
 SUBSCRIPTION_TYPES = ("EVENT", "CALLBACK", "SYSTEM")
 ACK_CODES = (200, 400, 404, 500)
 CLOSE_TIMEOUT = 1
-KEPT_ACKNOWLEDGEMENTS = 500
+MAX_ACKNOWLEDGEMENTS = 500
 
 
 class NotAcknowledged(Exception):
@@ -49,7 +49,7 @@ class Connection:
     delivered: int = 0
     pings_answered: int = 0
 
-    def takes(self, kind: str, topic: str) -> bool:
+    def is_subscribed_to(self, kind: str, topic: str) -> bool:
         return (kind, topic) in self.subscriptions or (kind, "*") in self.subscriptions
 
     async def close(self) -> None:
@@ -75,7 +75,7 @@ class Connections:
     def __init__(self, tenant: Tenant) -> None:
         self.open: dict[str, Connection] = {}
         self.tickets: dict[str, Ticket] = {}
-        self.acknowledgements: deque[Json] = deque(maxlen=KEPT_ACKNOWLEDGEMENTS)
+        self.acknowledgements: deque[Json] = deque(maxlen=MAX_ACKNOWLEDGEMENTS)
         """Every frame that a client sent, with the problem of those that acknowledge nothing."""
         self._tenant = tenant
         self._drops: set[asyncio.Task[None]] = set()
@@ -93,7 +93,7 @@ class Connections:
 
         Raises NotAcknowledged.
         """
-        able = [each for each in self.open.values() if each.takes(kind, topic)]
+        able = [each for each in self.open.values() if each.is_subscribed_to(kind, topic)]
         if not able:
             raise NotAcknowledged(
                 "no connection" if not self.open else "no connection subscribed to this topic"
@@ -163,7 +163,7 @@ class Connections:
         }
 
     def receive(self, connection: Connection, text: str) -> None:
-        """Take a frame from a client. What is not a well-formed acknowledgement is kept and has no effect."""
+        """Handle a frame from a client. One that is not a well-formed acknowledgement is recorded without effect."""
         frame, problem = read_acknowledgement(text)
         self.acknowledgements.append(
             {"connection_id": connection.connection_id, "frame": frame, "problem": problem}
@@ -179,7 +179,7 @@ class Connections:
             waiting.set_result(frame)
 
     async def disconnect(self, reason: str = "connection is expired") -> None:
-        """Ask every client to leave; a connection that is still open after the grace period is cut."""
+        """Ask every client to disconnect; a connection that is still open after the grace period is cut."""
         for connection in list(self.open.values()):
             frame = {
                 "type": "SYSTEM",
@@ -258,7 +258,7 @@ def read_acknowledgement(text: str) -> tuple[Any, str | None]:
 
 @routes.post("/v1.0/gateway/connections/open")
 async def open_connection(request: web.Request) -> web.Response:
-    """Issue the address and the ticket of one connection. Without `Accept: application/json` the answer is XML."""
+    """Issue the address and the ticket of one connection. Without `Accept: application/json` the response is XML."""
     tenant = request.app[TENANT]
     check_rate(tenant, "connections/open")
     body = Parameters(await read_json(request), "param.error")
@@ -268,12 +268,12 @@ async def open_connection(request: web.Request) -> web.Response:
         raise ApiError("authFailed", "鉴权失败", 401)
     ticket = request.app[CONNECTIONS].new_ticket(subscriptions)
     scheme = "wss" if request.secure else "ws"
-    answer = {"endpoint": f"{scheme}://{request.host}/connect", "ticket": ticket}
+    fields = {"endpoint": f"{scheme}://{request.host}/connect", "ticket": ticket}
     if "application/json" not in request.headers.get("Accept", ""):
         TRACE.get().code = 0
-        fields = "".join(f"<{name}>{value}</{name}>" for name, value in answer.items())
-        return web.Response(text=f"<Response>{fields}</Response>", content_type="application/xml")
-    return success(answer)
+        elements = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+        return web.Response(text=f"<Response>{elements}</Response>", content_type="application/xml")
+    return success(fields)
 
 
 def read_subscriptions(body: Parameters) -> set[tuple[str, str]]:
@@ -283,9 +283,9 @@ def read_subscriptions(body: Parameters) -> set[tuple[str, str]]:
     found = set()
     for each in given:
         if not isinstance(each, dict) or each.get("type") not in SUBSCRIPTION_TYPES:
-            raise body.wrong("a subscription has a type: EVENT, CALLBACK or SYSTEM")
+            raise body.wrong("a subscription needs a type: EVENT, CALLBACK or SYSTEM")
         if not isinstance(each.get("topic"), str) or not each["topic"]:
-            raise body.wrong("a subscription has a topic")
+            raise body.wrong("a subscription needs a topic")
         found.add((str(each["type"]), str(each["topic"])))
     return found
 
@@ -322,7 +322,7 @@ async def connect(request: web.Request) -> web.StreamResponse:
 
 
 async def _ping_regularly(tenant: Tenant, connections: Connections, connection: Connection) -> None:
-    """Ping a client; one that does not answer is cut."""
+    """Ping a client, and cut the connection when it does not answer."""
     while True:
         await tenant.clock.sleep(tenant.behaviour.ping_seconds)
         try:

@@ -1,4 +1,4 @@
-"""Messages that the app sends: which types there are, which fields each needs, and how long they may be.
+"""Messages that the app sends: their types, the fields of each type, and their limits.
 
 Functions here raise ValueError with a text; the API that was called has its own form of error.
 """
@@ -11,7 +11,7 @@ from bot.sandbox.json_http import Json
 
 MAX_PARAM_BYTES = 15_000
 MAX_URL_LENGTH = 500
-"""Stated for `singleURL`; the other addresses of a card are measured the same way."""
+"""Documented for `singleURL`; applied to the other URLs of a card as well."""
 
 LINK_SCHEMES = ("http", "https", "dingtalk")
 
@@ -104,7 +104,7 @@ def check_list(content: Json, name: str) -> list[Any]:
 
 
 def check_fields(content: Any, needed: tuple[str, ...], optional: tuple[str, ...]) -> Json:
-    """Check that an object has the needed fields, no unknown ones, and addresses that a client can open."""
+    """Check that an object has the needed fields, no unknown ones, and URLs that a client can open."""
     if not isinstance(content, dict):
         raise ValueError("the message is not an object")
     if unknown := content.keys() - {*needed, *optional}:
@@ -126,7 +126,7 @@ def check_url(name: str, value: str) -> None:
     if len(value) > MAX_URL_LENGTH:
         raise ValueError(f"{name} is longer than {MAX_URL_LENGTH} characters")
     if urlsplit(value).scheme not in LINK_SCHEMES:
-        raise ValueError(f"{name} is no address")
+        raise ValueError(f"{name} is not a URL")
 
 
 def check_at(at: Any) -> None:

@@ -39,7 +39,7 @@ async def unified_token(request: web.Request) -> web.Response:
     check_rate(tenant, "token")
     body = Parameters(await read_json(request))
     if body.text("grant_type") != "client_credentials":
-        raise ApiError("unsupported.grant.type", "grant_type is client_credentials")
+        raise ApiError("unsupported.grant.type", "grant_type must be client_credentials")
     if not knows_client(tenant, body.text("client_id"), body.text("client_secret")):
         raise ApiError("invalid.client", "the client is unknown or its secret is wrong")
     if request.match_info["corp_id"] != tenant.app.corp_id:
@@ -50,7 +50,7 @@ async def unified_token(request: web.Request) -> web.Response:
 
 @routes.post("/v1.0/oauth2/userAccessToken")
 async def user_access_token(request: web.Request) -> web.Response:
-    """A user token for a code or for a refresh token, in camelCase; the answer names no scopes."""
+    """A user token for a code or for a refresh token, in camelCase; the response names no scopes."""
     tenant = request.app[TENANT]
     check_rate(tenant, "userAccessToken")
     given = {name: value for name, value in (await read_json(request)).items() if value != ""}
@@ -64,4 +64,4 @@ async def user_access_token(request: web.Request) -> web.Response:
         return success(redeem_code(tenant, body.text("code")))
     if grant_type == "refresh_token":
         return success(redeem_refresh_token(tenant, body.text("refreshToken")))
-    raise ApiError("invalidParameter.grantType", "grantType is authorization_code or refresh_token")
+    raise ApiError("invalidParameter.grantType", "grantType must be authorization_code or refresh_token")

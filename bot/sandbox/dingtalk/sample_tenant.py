@@ -139,7 +139,7 @@ EVENTS = {
 
 
 def fill_work_data(tenant: Tenant) -> None:
-    """Give everybody of the organization to-dos, and events of today and tomorrow in their own time zone."""
+    """Add to-dos for everyone in the organization, and events today and tomorrow in their own time zones."""
     for user_id, subjects in TODOS.items():
         person = tenant.people[user_id]
         for number, subject in enumerate(subjects, 1):

@@ -1,4 +1,4 @@
-"""Every scope that the emulated platform knows, its kind, and how the consent pages describe it.
+"""Every scope that the emulated platform knows, with its kind and its description on consent pages.
 
 A delegated scope is granted by a user, an application scope by an administrator. A field scope is delegated as well,
 but has a list of its own in `openAuth`; it opens one field of a response instead of an API.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScopeInfo:
-    """The platform's description of a scope, and by whom it can be granted."""
+    """The platform's description of a scope, and who can grant it."""
 
     en: str
     zh: str
@@ -26,7 +26,7 @@ _APPLICATION = {"delegated": False, "application": True}
 _FIELD = {"field": True}
 
 IDENTITY_SCOPES = frozenset({"openid", "corpid"})
-"""What the login page takes besides scope codes: who the user is, and in which organization."""
+"""What the login page accepts besides scope codes: they request the user's identity and organization."""
 
 SCOPES: dict[str, ScopeInfo] = {
     # Contacts

@@ -28,7 +28,7 @@ def new_id(prefix: str = "", length: int = 32) -> str:
 
 
 def encrypted_id() -> str:
-    """Return an id as bot events carry it: encrypted, and comparable with no other id."""
+    """Return an id as bot events contain it: encrypted, and not comparable with any other id."""
     return f"$:LWCP_v1:${secrets.token_urlsafe(24)}"
 
 
@@ -79,7 +79,7 @@ class Organization:
 class Person:
     """A member of an organization, by `user_id` (also called staffId), which only that organization knows.
 
-    `granted` accumulates what the person has granted the app; a scope in `spreading` takes effect at that time.
+    `granted` accumulates what the person has granted the app; a scope in `effective_at` takes effect at that time.
     """
 
     user_id: str
@@ -105,7 +105,7 @@ class Person:
     """Whether messages to this person are withheld by flow control."""
     active: bool = True
     granted: set[str] = field(default_factory=set)
-    spreading: dict[str, float] = field(default_factory=dict)
+    effective_at: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -175,7 +175,7 @@ class Session:
 
 @dataclass
 class CardTemplate:
-    """A template of the card console, with the names of its variables; without any, every name is taken."""
+    """A template of the card console, with the names of its variables; without any, every name is accepted."""
 
     template_id: str
     variables: list[str] = field(default_factory=list)
@@ -210,8 +210,8 @@ class CallbackRoute:
 class Behaviour:
     """Settings for where the platform's behaviour is not documented, differs or changes, and for durations.
 
-    The defaults are what is documented; where nothing is, they are what asks the most of a bot. The names are the
-    control API's.
+    The defaults are what is documented or, where nothing is, what is hardest for a bot. The names are the control
+    API's.
     """
 
     # Tokens and codes
@@ -239,7 +239,7 @@ class Behaviour:
     refusal_wording: Literal["old", "new"] = "old"
     access_denied_detail: bool = True
     refused_scopes: list[str] = field(default_factory=list)
-    """Scopes that the gateway goes on to refuse although they are added and granted."""
+    """Scopes that the gateway keeps refusing although they are added and granted."""
     consent_spreads_seconds: float = 0.0
     """How long a grant takes to reach the gateway."""
     quota_exhausted: bool = False
@@ -256,7 +256,7 @@ class Behaviour:
     """Whether `me` stands for a unionId where only `users/me` and its to-dos are documented."""
     create_at_is_text: bool = False
     tasks_take: Literal["user", "tenant", "both"] = "user"
-    """Whose token the to-do and calendar APIs take."""
+    """Whose token the to-do and calendar APIs accept."""
     # Messages
     session_webhook_seconds: int = 5400
     answer_seconds: float = 60.0
@@ -267,7 +267,7 @@ class Behaviour:
     time_scale: float = 1.0
     card_answer_seconds: float = 2.0
     reused_out_track_id: Literal["refused", "same card"] = "refused"
-    """What a second `createAndDeliver` with the same `outTrackId` answers; neither creates a card."""
+    """The response to a second `createAndDeliver` with the same `outTrackId`; neither creates a card."""
     # Stream
     ticket_seconds: int = 90
     connection_limit: int = 50

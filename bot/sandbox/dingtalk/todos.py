@@ -1,4 +1,4 @@
-"""To-dos as the platform keeps them."""
+"""To-dos as the platform stores them."""
 
 from bot.sandbox.dingtalk.tenant import Person, Tenant, new_id
 from bot.sandbox.json_http import Json

@@ -1,4 +1,4 @@
-"""Codes and tokens: how they are made, exchanged, rotated, expired and taken away."""
+"""Codes and tokens: issue, exchange, refresh, expire, withdraw."""
 
 import secrets
 
@@ -12,7 +12,7 @@ CODE_NOT_FOUND = "invalidParameter.authCode.notFound"
 
 
 def app_token(tenant: Tenant) -> AppToken:
-    """Return the app's token: the same one while it lives, with its life prolonged."""
+    """Return the app's token: the same one while it is valid, with its lifetime extended."""
     now = tenant.clock.now()
     for token in tenant.credentials.app_tokens.values():
         if token.expires_at > now:
@@ -29,7 +29,7 @@ def grant(tenant: Tenant, person: Person, scopes: frozenset[str]) -> None:
     """Record what a person grants. A new grant takes `Behaviour.consent_spreads_seconds` to reach the gateway."""
     effective_at = tenant.clock.now() + tenant.behaviour.consent_spreads_seconds
     for scope in scopes - person.granted:
-        person.spreading[scope] = effective_at
+        person.effective_at[scope] = effective_at
     person.granted |= scopes
 
 
@@ -84,7 +84,7 @@ def redeem_silent_code(tenant: Tenant, value: str) -> Person | None:
 
 
 def redeem_refresh_token(tenant: Tenant, value: str) -> Json:
-    """Exchange a refresh token for new tokens. It is used up, and the earlier access token lives on."""
+    """Exchange a refresh token for new tokens. It is used up; the earlier access token stays valid."""
     refresh = tenant.credentials.refresh.get(value)
     if refresh is None or refresh.used or refresh.expires_at <= tenant.clock.now():
         raise ApiError(tenant.behaviour.dead_refresh_code, "不合法的临时授权码")
@@ -97,7 +97,7 @@ def redeem_refresh_token(tenant: Tenant, value: str) -> Json:
 def issue(
     tenant: Tenant, user_id: str, scopes: frozenset[str], corp_id: str, tells_corp_id: bool, *, event: str
 ) -> Json:
-    """Issue an access token and a refresh token; return the response, which tells no scopes."""
+    """Issue an access token and a refresh token; return the response, which names no scopes."""
     behaviour, now = tenant.behaviour, tenant.clock.now()
     access = AccessToken(new_id("", 32), user_id, scopes, now + behaviour.access_token_seconds, corp_id)
     tenant.credentials.access[access.token] = access
@@ -135,9 +135,9 @@ def expire_tokens(tenant: Tenant, person: Person, *, access: bool, refresh: bool
 
 
 def withdraw_grants(tenant: Tenant, person: Person) -> None:
-    """Take back everything that a person granted. Their tokens stay valid and have no scopes any more."""
+    """Withdraw everything that a person granted. Their tokens stay valid, but without scopes."""
     person.granted.clear()
-    person.spreading.clear()
+    person.effective_at.clear()
     issued: list[AccessToken | RefreshToken | Code] = [
         *tenant.credentials.access.values(),
         *tenant.credentials.refresh.values(),

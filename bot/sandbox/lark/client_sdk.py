@@ -73,15 +73,15 @@ def sdk_call(request: web.Request) -> web.Response:
         scopes=tuple(query.get("scopes", "").split()),
         decision=query.get("decision"),
     )
-    answer = sdk_answer(request.app[TENANT], query["api"], request.cookies.get(PERSON_COOKIE, ""), access)
-    return script_response(f"window.sandboxClient.answered({number}, {json.dumps(answer)});")
+    result = sdk_result(request.app[TENANT], query["api"], request.cookies.get(PERSON_COOKIE, ""), access)
+    return script_response(f"window.sandboxClient.answered({number}, {json.dumps(result)});")
 
 
-def sdk_answer(tenant: Tenant, api: str, open_id: str, access: AccessRequest) -> Json:
+def sdk_result(tenant: Tenant, api: str, open_id: str, access: AccessRequest) -> Json:
     """Return {"code"}, {"errno", "errString"}, or the {"sheet"} or {"error"} that the client shows first."""
     person = tenant.people.get(open_id)
     if tenant.behaviour.client_errno:
-        return {"errno": tenant.behaviour.client_errno, "errString": "as the sandbox was told"}
+        return {"errno": tenant.behaviour.client_errno, "errString": "set in the sandbox"}
     if person is None:
         return {**PAGE_ERROR, "error": "Nobody uses this client: open the link from the chat page."}
     if api == "requestAccess":
@@ -148,7 +148,7 @@ async def in_client(request: web.Request) -> web.Response:
         scopes=tuple(body.get("scope_list", ())),
         decision=str(body.get("decision", "allow")),
     )
-    answer = request_access(tenant, person, access)
-    if "error" in answer:
-        return web.json_response({"error": answer["error"]}, status=409)
-    return web.json_response({**answer, "state": body.get("state", "")})
+    result = request_access(tenant, person, access)
+    if "error" in result:
+        return web.json_response({"error": result["error"]}, status=409)
+    return web.json_response({**result, "state": body.get("state", "")})

@@ -216,7 +216,7 @@ async def show(request: web.Request) -> web.Response:
     person = tenant.people.get(request.query.get("person") or request.cookies.get(PERSON_COOKIE, ""))
     already = person.granted if person else set()
     error = consent.error or (person_error(tenant, person) if person else None)
-    answer: Json = {
+    page: Json = {
         "app": {"app_id": tenant.app.app_id, "name": tenant.app.name, "name_zh": tenant.app.name_zh},
         "person": person.open_id if person else None,
         "people": [_account(each) for each in tenant.people.values()],
@@ -231,8 +231,8 @@ async def show(request: web.Request) -> web.Response:
         "user_code": consent.device.user_code if consent.device else None,
     }
     if error is not None:
-        answer["error"] = {"code": error[0], "text": error[1]}
-    return web.json_response(answer)
+        page["error"] = {"code": error[0], "text": error[1]}
+    return web.json_response(page)
 
 
 def _account(person: Person) -> Json:

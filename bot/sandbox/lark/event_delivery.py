@@ -205,17 +205,20 @@ class Delivery:
         return DeliveryAttempt(status, body, ms=int((loop.time() - started) * 1000))
 
     async def check_address(self, url: str) -> str | None:
-        """Check an address as saving it does: it must return a challenge within a second. Return the problem, or None."""
+        """Check an address as the developer console does: it must return a challenge within a second.
+
+        Returns the problem, or None.
+        """
         app = self._tenant.app
         challenge = secrets.token_hex(8)
         request = {"challenge": challenge, "token": app.verification_token, "type": "url_verification"}
         content, headers = encrypted_request(app.encrypt_key, request, int(self._tenant.clock.wall()))
         attempt = await self._post(url, content, headers, ADDRESS_CHECK_SECONDS)
         try:
-            answer = json.loads(attempt.body) if attempt.acknowledged else None
+            response = json.loads(attempt.body) if attempt.acknowledged else None
         except ValueError:
-            answer = None
-        if isinstance(answer, dict) and answer.get("challenge") == challenge:
+            response = None
+        if isinstance(response, dict) and response.get("challenge") == challenge:
             return None
         return attempt.problem or f"the challenge did not come back (HTTP {attempt.status})"
 
@@ -235,9 +238,9 @@ class Delivery:
         frame_type = self._tenant.behaviour.card_frame_type
         attempt = await self._deliver(body["header"]["event_id"], body, frame_type=frame_type)
         pending.answered = True
-        answer, code = self._read_answer(attempt)
-        if code is None and answer.get("card"):
-            self._tenant.update_message(message, answer["card"]["data"])
+        response, code = self._read_response(attempt)
+        if code is None and response.get("card"):
+            self._tenant.update_message(message, response["card"]["data"])
         elif message.content is not before and not message.recalled:
             self._tenant.update_message(message, before)
         self._tenant.feed.announce(
@@ -250,14 +253,14 @@ class Delivery:
                 "ok": code is None,
                 "problem": attempt.problem,
                 "code": code,
-                "toast": answer.get("toast") if code is None else None,
+                "toast": response.get("toast") if code is None else None,
                 "ms": attempt.ms,
                 "person": person.open_id,
                 "button": button.get("text"),
             },
             start,
         )
-        return answer, code
+        return response, code
 
     def _callback(self, person: Person, message: Message, button: Json, token: str) -> Json:
         operator = {"tenant_key": person.tenant_key, **user_ids(self._tenant, person)}
@@ -276,7 +279,7 @@ class Delivery:
             "card.action.trigger", event, create_time=str(int(self._tenant.clock.wall() * 1_000_000))
         )
 
-    def _read_answer(self, attempt: DeliveryAttempt) -> tuple[Json, int | None]:
+    def _read_response(self, attempt: DeliveryAttempt) -> tuple[Json, int | None]:
         if attempt.timed_out:
             return {}, NO_ANSWER
         if attempt.status is None:
@@ -284,22 +287,22 @@ class Delivery:
         if not attempt.acknowledged:
             return {}, BAD_STATUS
         try:
-            answer = json.loads(attempt.body)
+            response = json.loads(attempt.body)
         except ValueError:
             return {}, BAD_BODY
-        if not isinstance(answer, dict):
+        if not isinstance(response, dict):
             return {}, BAD_BODY
-        toast, card = answer.get("toast"), answer.get("card")
+        toast, card = response.get("toast"), response.get("card")
         if toast is not None and (not isinstance(toast, dict) or toast.get("type") not in TOAST_TYPES):
-            return answer, BAD_BODY
+            return response, BAD_BODY
         if card is not None:
             try:
                 if not isinstance(card, dict) or card.get("type") != "raw":
-                    return answer, BAD_CARD
+                    return response, BAD_CARD
                 check_card(card.get("data"))
             except ApiError:
-                return answer, BAD_CARD
-        return answer, None
+                return response, BAD_CARD
+        return response, None
 
 
 def user_ids(tenant: Tenant, person: Person) -> Json:

@@ -255,7 +255,7 @@ def check_scopes(
 
 
 SCOPES_CHECKED_BY_API = {("im:message.send_as_user",)}
-"""Scopes that the API itself checks, after the gateway. Its error names them in the message only, and does not tell
+"""Scopes that the API itself checks, after the gateway. Its error names them in the message only, and does not say
 whether the app or the user lacks them."""
 
 

@@ -124,7 +124,7 @@ class Connections:
         return result, loop.time() - started
 
     def _frames(self, message_id: str, frame_type: str, payload: bytes) -> list[Frame]:
-        """The payload in as many frames as it takes."""
+        """Return the payload in as many frames as it needs."""
         size = self._tenant.behaviour.frame_payload_bytes
         parts = [payload[at : at + size] for at in range(0, len(payload), size)]
         self._sequence += 1
@@ -147,7 +147,7 @@ class Connections:
         ]
 
     async def push_settings(self, settings: Json) -> None:
-        """Gives every client new settings in mid-connection."""
+        """Send new settings to every client over its open connection."""
         for connection in self.open.values():
             await connection.socket.send_bytes(encode(pong(settings)))
 

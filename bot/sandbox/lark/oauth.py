@@ -79,14 +79,14 @@ async def _token(request: web.Request, generation: Generation) -> web.Response:
         if grant is None or (grant_type == "client_credentials" and generation != "v3"):
             raise TokenError(20036)
         authenticate_client(tenant, request, form, generation)
-        answer = grant(tenant, form, generation)
+        fields = grant(tenant, form, generation)
     except TokenError as error:
         return _failure(error)
     except PollError as error:
         TRACE.get().code = str(error)
         return web.json_response({"error": str(error), "error_description": str(error)}, status=400)
     TRACE.get().code = 0
-    return web.json_response({"code": 0, **answer}, headers={"Cache-Control": "no-store"})
+    return web.json_response({"code": 0, **fields}, headers={"Cache-Control": "no-store"})
 
 
 def _failure(error: TokenError) -> web.Response:
@@ -248,12 +248,12 @@ async def _oidc(
         form = await _form(request)
         if _required(form, "grant_type") != grant_type:
             raise TokenError(20036)
-        answer = grant(tenant, form)
+        fields = grant(tenant, form)
     except TokenError as error:
         raise ApiError(V1_CODES.get(error.code, error.code), error.description, 200, bare=True) from None
-    if "refresh_token_expires_in" in answer:
-        answer["refresh_expires_in"] = answer.pop("refresh_token_expires_in")
-    return success(answer)
+    if "refresh_token_expires_in" in fields:
+        fields["refresh_expires_in"] = fields.pop("refresh_token_expires_in")
+    return success(fields)
 
 
 V1_CODES = {20065: 20003, 20073: 20038, 20064: 20026, 20063: 20001}

@@ -61,7 +61,7 @@ def load_snapshot(directory: Path) -> Snapshot:
 
 
 def restore_tenant(tenant: Tenant, snapshot: Snapshot) -> None:
-    """Give the tenant the snapshot's state. An empty snapshot changes nothing."""
+    """Set the tenant's state to that of the snapshot. An empty snapshot changes nothing."""
     if snapshot.app is None:
         return
     for name in TENANT_FIELDS:

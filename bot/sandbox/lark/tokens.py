@@ -266,13 +266,13 @@ def issue(
         generation=generation,
     )
     tenant.credentials.access[access.token] = access
-    answer: Json = {
+    fields: Json = {
         "access_token": access.token,
         "expires_in": lifetime,
         "token_type": "Bearer",
     }
     if tenant.behaviour.token_answers_name_scopes:
-        answer["scope"] = " ".join(sorted(scopes))
+        fields["scope"] = " ".join(sorted(scopes))
     family_scopes = refresh_scopes or scopes
     if "offline_access" in family_scopes:
         remaining = authorized_at + MAX_AUTHORIZATION_SECONDS - now
@@ -287,9 +287,9 @@ def issue(
             access_token=access.token,
         )
         tenant.credentials.refresh[refresh.token] = refresh
-        answer |= {"refresh_token": refresh.token, "refresh_token_expires_in": refresh_lifetime}
+        fields |= {"refresh_token": refresh.token, "refresh_token_expires_in": refresh_lifetime}
     tenant.feed.announce("token", {"event": event, "person": person.open_id, "scopes": sorted(scopes)})
-    return answer
+    return fields
 
 
 def revoke_token(tenant: Tenant, value: str) -> bool:

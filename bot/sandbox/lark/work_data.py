@@ -28,7 +28,7 @@ class Document:
 
 @dataclass
 class WorkData:
-    """All data by id. `written` holds the results of writes with an idempotency key."""
+    """All data by id. `written` contains the results of writes with an idempotency key."""
 
     calendars: dict[str, str] = field(default_factory=dict)
     events: dict[str, list[Json]] = field(default_factory=dict)

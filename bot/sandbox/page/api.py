@@ -144,7 +144,7 @@ async def control_bot(request: web.Request) -> web.Response:
         action = body["action"]
         deferred_ttl = int(body.get("deferred_ttl", bot.deferred_ttl))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return web.json_response({"error": "the body is {action, deferred_ttl?}"}, status=400)
+        return web.json_response({"error": "the body must be {action, deferred_ttl?}"}, status=400)
     match action:
         case "kill":
             await bot.kill()
@@ -157,7 +157,7 @@ async def control_bot(request: web.Request) -> web.Response:
             bot.deferred_ttl = deferred_ttl
             await bot.start()
         case _:
-            return web.json_response({"error": "action is kill, stop, start or restart"}, status=400)
+            return web.json_response({"error": "action must be kill, stop, start or restart"}, status=400)
     return web.json_response(bot.as_json())
 
 
@@ -166,13 +166,15 @@ async def advance_everyone(request: web.Request) -> web.Response:
     """Let {"advance": seconds} pass at the platform, for people and for the bot, which is restarted."""
     bot = request.app.get(BOT)
     if bot is None:
-        return web.json_response({"error": "the bot was started elsewhere; its clock stays"}, status=409)
+        return web.json_response(
+            {"error": "the bot was started elsewhere; its clock cannot be changed"}, status=409
+        )
     try:
         seconds = float((await request.json())["advance"])
     except (ValueError, KeyError, TypeError, AttributeError):
         seconds = -1
     if not 0 <= seconds <= MAX_ADVANCE_SECONDS:
-        return web.json_response({"error": "the body is {advance}: seconds, at most a year"}, status=400)
+        return web.json_response({"error": "the body must be {advance}: seconds, at most a year"}, status=400)
     clock = request.app[PLATFORM].clock
     was_running = bot.running
     await bot.stop()

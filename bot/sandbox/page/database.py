@@ -15,7 +15,7 @@ DOCUMENTED_TABLES = ("users", "grants", "authorization_requests", "deferred_call
 def list_tables(path: Path) -> Json:
     """Return the names and numbers of rows of all tables. While the file cannot be read: none, with a note."""
     if not path.exists():
-        return {"tables": [], "note": "The bot makes its database when it first starts."}
+        return {"tables": [], "note": "The bot creates its database when it first starts."}
     try:
         with closing(_connect(path)) as connection:
             names = [name for name, _ in _objects(connection)]
@@ -80,7 +80,7 @@ def _quoted(name: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """Return the value as JSON can hold it: of bytes, the length and the first 12 in hexadecimal."""
+    """Return the value as JSON: for bytes, their number and the first 12 in hexadecimal."""
     if isinstance(value, bytes):
         return {"bytes": len(value), "hex": value[:12].hex()}
     return value

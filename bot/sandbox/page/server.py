@@ -15,7 +15,7 @@ STATIC = Path(__file__).parent / "static"
 def add_chat_page(
     app: web.Application, platform: ChatPlatform, database: Path, bot: BotProcess | None
 ) -> None:
-    """Add the page. Without a `bot` process the page's controls of the bot are off."""
+    """Add the page. Without a `bot` process, the page's controls for it are disabled."""
     add_page_api(app, platform)
     app[api.DATABASE] = database
     if bot is not None:

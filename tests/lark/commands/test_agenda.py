@@ -7,7 +7,7 @@ import pytest
 from bot.core.commands import ApiRefused
 from bot.core.scopes import choose_scopes, is_met
 from bot.lark.commands.agenda import agenda
-from tests.driving import ODD, ask, links, refused, run, said, success
+from tests.command_runner import ODD, ask, links, refused, run, said, success
 
 CALENDAR_ID = "feishu.cn_x@group.calendar.feishu.cn"
 PRIMARY = success({"calendars": [{"calendar": {"calendar_id": CALENDAR_ID, "type": "primary"}}]})
@@ -266,7 +266,7 @@ SINCE_EVER = {
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", None])
 @pytest.mark.parametrize("event", [END_OF_TIME, SINCE_EVER, whole("", "0001-01-01", "9999-12-31")])
-def test_nobodys_invitation_until_the_end_of_time_takes_the_agenda_away(event, zone):
+def test_an_invitation_until_the_end_of_time_does_not_break_the_agenda(event, zone):
     assert "(no title)" in shown("week", event, time_zone=zone)[2]
 
 

@@ -10,7 +10,7 @@ from bot.core.messages import Code
 from bot.lark.commands.documents import doc
 from bot.lark.commands.search import search
 from bot.lark.posts import render_reply
-from tests.driving import ODD, ask, links, refused, run, said, success
+from tests.command_runner import ODD, ask, links, refused, run, said, success
 
 TOKEN = "DmVVdAbCdEfGhIjKlMnOpQrStUv"
 NODE = success({"node": {"obj_type": "docx", "obj_token": "doxcnPlan", "title": "The plan"}})

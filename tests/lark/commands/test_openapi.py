@@ -8,7 +8,7 @@ from bot.core.api_command import names_in_strings
 from bot.core.api_requests import read_call
 from bot.core.scopes import NOTHING
 from bot.lark.commands.openapi import APIS, call
-from tests.driving import code, refused, run, said, success
+from tests.command_runner import code, refused, run, said, success
 
 with_names_in_strings = names_in_strings(APIS)
 

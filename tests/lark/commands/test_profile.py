@@ -6,7 +6,7 @@ from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import registry
 from bot.lark.commands import COMMANDS, WORDS
 from bot.lark.commands.profile import me
-from tests.driving import ODD, run, said, success
+from tests.command_runner import ODD, run, said, success
 
 
 def test_it_says_who_the_person_is_and_what_the_app_may_see_of_them():

@@ -6,7 +6,7 @@ import pytest
 
 from bot.core.commands import ApiRefused
 from bot.lark.commands.tasks import task, tasks
-from tests.driving import NOW, ODD, WEI, ask, links, refused, run, said, success
+from tests.command_runner import NOW, ODD, WEI, ask, links, refused, run, said, success
 
 
 def due(moment, whole=False):
@@ -117,7 +117,7 @@ def test_a_task_with_an_odd_due_date_has_none(given):
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", None])
 @pytest.mark.parametrize("all_day", [True, False])
 @pytest.mark.parametrize(("due", "group"), [("253402300799000", "Later"), ("-62135596800000", "🔴 Overdue")])
-def test_nobodys_task_for_the_end_of_time_takes_the_list_away(zone, all_day, due, group):
+def test_a_task_for_the_end_of_time_does_not_break_the_list(zone, all_day, due, group):
     given = page({"summary": "Far", "due": {"timestamp": due, "is_all_day": all_day}})
     lines = said(run(tasks, ask("", time_zone=zone), given).reply)
     assert lines[1] == group

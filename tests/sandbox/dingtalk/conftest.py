@@ -1,4 +1,4 @@
-"""The emulated DingTalk on a real port, and what a bot would do with it, in few words."""
+"""A client of the emulated DingTalk: what a bot, a user and a browser do, in one call each."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
+from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from bot.sandbox.dingtalk.emulator import DingTalkEmulator
 from bot.sandbox.dingtalk.sample_tenant import ADA, sample_tenant
@@ -38,7 +38,9 @@ class Answer:
 
 
 @dataclass
-class World:
+class DingTalkClient:
+    """Calls the emulator's routes."""
+
     tenant: Tenant
     client: Any
     streams: list["Stream"] = field(default_factory=list)
@@ -190,21 +192,20 @@ async def until(condition: Any) -> None:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world(aiohttp_client: AiohttpClient) -> AsyncIterator[DingTalkClient]:
     tenant = sample_tenant()
     tenant.app.redirect_urls = [REDIRECT]
     app = build_platform(tenant)
     add_page_api(app, DingTalkEmulator(tenant))
-    async with TestClient(TestServer(app)) as client:
-        world = World(tenant, client)
-        yield world
-        for stream in world.streams:
-            await stream.socket.close()
+    world = DingTalkClient(tenant, await aiohttp_client(app))
+    yield world
+    for stream in world.streams:
+        await stream.socket.close()
 
 
 @dataclass
 class Receiver:
-    """A bot's HTTP address that keeps what it gets and answers what it is told to."""
+    """A bot's HTTP address that records requests and gives a configured answer."""
 
     url: str = ""
     got: list[tuple[dict[str, str], Any]] = field(default_factory=list)
@@ -217,10 +218,10 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
+async def receiver(aiohttp_server: AiohttpServer) -> Receiver:
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/bot", receiver.handle)
-    async with TestServer(app) as server:
-        receiver.url = str(server.make_url("/bot"))
-        yield receiver
+    server = await aiohttp_server(app)
+    receiver.url = str(server.make_url("/bot"))
+    return receiver

@@ -396,7 +396,7 @@ async def test_a_press_by_http_goes_to_the_registered_address_with_its_signature
     assert shown_to(world, ADA)[0].content["data"]["tips"] == "ok"
 
 
-async def test_only_who_sees_a_card_can_press_it(world):
+async def test_only_a_person_who_sees_a_card_can_press_it(world):
     await deliver(
         world,
         openSpaceId=f"dtv1.card//IM_GROUP.{GROUP}",

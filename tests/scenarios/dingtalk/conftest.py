@@ -15,10 +15,11 @@ from aiohttp import web
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID, sample_tenant
 from bot.sandbox.dingtalk.server import build_platform
-from tests.forking import REPOSITORY, Forker
-from tests.moves import refuse_other_moves
+from tests.bot_process import REPOSITORY, Forker
 from tests.ports import free_port
-from tests.scenarios.conftest import PATIENCE, World, text_of
+from tests.scenarios.card_content import text_of
+from tests.scenarios.world import PATIENCE, World
+from tests.status_triggers import refuse_other_moves
 
 IN_CLIENT = "Mozilla/5.0 (Macintosh) DingTalk(7.6.0-macOS) nw DingTalk/7.6.0"
 

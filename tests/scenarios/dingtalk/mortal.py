@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bot.core.words import cards as card_words
-from tests.forking import Forker
-from tests.scenarios.conftest import World, has_link, text_of
+from tests.bot_process import Forker
+from tests.scenarios.card_content import has_link, text_of
+from tests.scenarios.crash_world import SUCCEEDED, Figures, Kind, MortalWorld
 from tests.scenarios.dingtalk.conftest import IN_CLIENT, buttons_of, dingtalk_world_in
-from tests.scenarios.mortal import SUCCEEDED, Figures, Kind, MortalWorld
+from tests.scenarios.world import World
 
 
 class DingTalkMortalWorld(MortalWorld):

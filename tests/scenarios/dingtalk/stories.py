@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
+from tests.scenarios.crash_world import CANCELLED, PERHAPS
 from tests.scenarios.dingtalk.mortal import DingTalkMortalWorld
-from tests.scenarios.mortal import CANCELLED, PERHAPS
 
 STORIES: dict[str, Callable[[DingTalkMortalWorld], Awaitable[None]]] = {}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
-from tests.forking import Forker
-from tests.scenarios.conftest import World, world_in
+from tests.bot_process import Forker
 from tests.scenarios.dingtalk.conftest import DingTalkWorld
+from tests.scenarios.world import World, world_in
 
 
 @pytest.fixture

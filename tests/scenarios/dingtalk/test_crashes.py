@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
-from tests.forking import Forker
+from tests.bot_process import Forker
 from tests.scenarios.crash_walk import Databases, Life, Told, live_and_die, walk
 from tests.scenarios.dingtalk.mortal import DINGTALK, DingTalkMortalWorld
 from tests.scenarios.dingtalk.stories import SETTINGS, STORIES, task

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.scenarios.conftest import text_of
+from tests.scenarios.card_content import text_of
 from tests.scenarios.dingtalk.conftest import DingTalkWorld, link_in
 from tests.scenarios.replicas import Replica, Replicas
 

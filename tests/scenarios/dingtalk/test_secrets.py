@@ -16,7 +16,7 @@ from aiohttp import web
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
 from tests.scenarios.dingtalk.conftest import IN_CLIENT, DingTalkWorld
-from tests.scenarios.searching import Wire, leaks, without_links
+from tests.scenarios.secret_search import RecordingProxy, leaks, without_links
 from tests.scenarios.test_secrets import Watch, dump
 from tests.sql import Sql
 
@@ -45,14 +45,14 @@ class DingTalkWatch(Watch):
 
     def collect(self) -> None:
         tenant = self.world.tenant
-        answered = b"\n".join(self.wire.answers)
+        answered = b"\n".join(self.proxy.answers)
         for kind, values in {
             "client secret": {tenant.app.client_secret},
             "encryption key": set(self.world.settings["BOT_ENCRYPTION_KEYS"].split(",")),
             "access token": set(tenant.credentials.access),
             "refresh token": set(tenant.credentials.refresh),
             "app token": set(tenant.credentials.app_tokens),
-            "code": set(tenant.credentials.codes) | self.wire.fields("code"),
+            "code": set(tenant.credentials.codes) | self.proxy.fields("code"),
             "session webhook": set(tenant.sessions),
             "stream ticket": {each.decode() for each in re.findall(rb'"ticket": ?"([^"]+)"', answered)},
             "card webhook's secret": {each.api_secret for each in tenant.callback_routes.values()},
@@ -67,7 +67,7 @@ class DingTalkWatch(Watch):
         for file in self.world.directory.iterdir():
             if file.is_file():
                 self.saw(file.name, file.read_bytes())
-        for request in self.wire.heard:
+        for request in self.proxy.requests:
             if request.path.startswith(BROWSERS):
                 continue
             if not request.path.startswith(SECRET_ADDRESSES):
@@ -84,19 +84,19 @@ class DingTalkWatch(Watch):
 
 @pytest.fixture
 async def watch(world: DingTalkWorld, database_url: str) -> AsyncIterator[DingTalkWatch]:
-    wire = Wire(world.origin, names_itself="/sandbox/api/messages")
+    proxy = RecordingProxy(world.origin, names_itself="/sandbox/api/messages")
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", wire.handle)
+    app.router.add_route("*", "/{path:.*}", proxy.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    wire.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    proxy.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
     for name in ("API", "OAPI", "LOGIN"):
-        world.settings[f"DINGTALK_{name}_URL"] = wire.origin
+        world.settings[f"DINGTALK_{name}_URL"] = proxy.origin
     world.settings["BOT_ENCRYPTION_KEYS"] = world.key
     # Session webhooks are at the address at which the platform is asked.
-    world.origin = wire.origin
-    watch = DingTalkWatch(world, wire)
+    world.origin = proxy.origin
+    watch = DingTalkWatch(world, proxy)
     watch.sql = Sql(database_url)
     world.get = watch.get  # type: ignore[method-assign]
     yield watch
@@ -146,12 +146,12 @@ async def failing_exchanges(watch: DingTalkWatch) -> None:
         (403, "Forbidden.AccessDenied.AccessTokenPermissionDenied"),
         (200, "0"),
     ):
-        watch.wire.echoes = {"/v1.0/oauth2/userAccessToken": (status, {"code": code})}
+        watch.proxy.echoes = {"/v1.0/oauth2/userAccessToken": (status, {"code": code})}
         await watch.consent(wei, card)
     for status, fields in ((200, {"unionId": SECRET}), (403, {"code": "Forbidden"}), (400, {"code": "x"})):
-        watch.wire.echoes = {"/v1.0/contact/users/me": (status, fields)}
+        watch.proxy.echoes = {"/v1.0/contact/users/me": (status, fields)}
         await watch.consent(wei, card)
-    watch.wire.echoes = {}
+    watch.proxy.echoes = {}
     for kind in ("drop_after", "html"):  # in doubt, and tried again
         await watch.fault(match={"path": "/v1.0/oauth2/userAccessToken"}, kind=kind, times=1)
         await watch.consent(wei, card)
@@ -198,12 +198,12 @@ async def refreshes(watch: DingTalkWatch) -> None:
     await watch.consent(sam, await world.fresh_card(sam, asked))
     await until_succeeded(watch, asked)
     await world.control("tokens/expire", **expire)
-    watch.wire.echoes = {
+    watch.proxy.echoes = {
         "/v1.0/oauth2/userAccessToken": (400, {"code": "invalidParameter.authCode.notFound"})
     }
     asked = await world.say(sam, "/tasks")  # refused
     card = await world.fresh_card(sam, asked)
-    watch.wire.echoes = {}
+    watch.proxy.echoes = {}
     await watch.consent(sam, card)
     await until_succeeded(watch, asked)
 
@@ -216,17 +216,17 @@ async def echoing_apis(watch: DingTalkWatch) -> None:
         (403, {"code": "Forbidden.AccessDenied.Other"}),
         (400, {"code": "InvalidAuthentication"}),
     ):
-        watch.wire.echoes = {"/v1.0/todo": (status, fields)}
+        watch.proxy.echoes = {"/v1.0/todo": (status, fields)}
         for words in ("/tasks", "/call GET /v1.0/todo/users/me/x"):
             await world.say(sam, words)
             await asyncio.sleep(1)
-    watch.wire.echoes = {"/v1.0/robot": (400, {"code": "x"}), "/robot": (200, {"errcode": 300001})}
+    watch.proxy.echoes = {"/v1.0/robot": (400, {"code": "x"}), "/robot": (200, {"errcode": 300001})}
     await world.say(sam, "/help")
     await asyncio.sleep(1.5)
-    watch.wire.echoes = {"/topapi": (200, {"errcode": 88, "sub_code": "60011"})}
+    watch.proxy.echoes = {"/topapi": (200, {"errcode": 88, "sub_code": "60011"})}
     await world.say(world.wei, "/me")
     await asyncio.sleep(1)
-    watch.wire.echoes = {}
+    watch.proxy.echoes = {}
 
 
 async def crash_in_the_exchange(watch: DingTalkWatch) -> None:

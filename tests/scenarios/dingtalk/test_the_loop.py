@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
-from tests.scenarios.conftest import text_of
+from tests.scenarios.card_content import text_of
 from tests.scenarios.dingtalk.conftest import DingTalkWorld
 
 
@@ -23,12 +23,8 @@ async def test_a_refused_call_asks_for_its_scopes_and_is_answered_after_consent_
     answer = await world.told(world.sam, world.sam.mobile, asked)
     assert answer.sent_by == "batchSend", "an answer after a consent does not rely on the session"
     assert world.sam.granted == {"Contact.User.Read", "Contact.User.mobile"}
-    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["succeeded"]
-    await world.until(
-        lambda: (
-            [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["granted"]
-        )
-    )
+    assert world.statuses("deferred_calls") == ["succeeded"]
+    await world.until(lambda: world.statuses("authorization_requests") == ["granted"])
     await world.told(world.sam, "Authorized")
 
 
@@ -63,7 +59,7 @@ async def test_a_second_scope_is_asked_for_and_the_first_is_kept(world: DingTalk
     card = await world.card_for(world.sam, "Todo.Todo.Read")
     await world.authorize_in_client(world.sam, card)
     await world.told(world.sam, "task", asked)
-    (grant,) = world.rows("SELECT scopes FROM grants")
+    grant = world.only("grants")
     assert {"Contact.User.Read", "Contact.User.mobile", "Todo.Todo.Read"} <= set(json.loads(grant["scopes"]))
 
 
@@ -74,7 +70,7 @@ async def test_declining_in_the_panel_cancels_nothing_and_the_link_still_works(w
     status, page = await world.authorize_in_client(world.sam, card, "cancel")
     assert status == 200
     assert "Not authorized" in page["title"]
-    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["suspended"]
+    assert world.statuses("deferred_calls") == ["suspended"]
     await world.authorize_in_client(world.sam, card)
     await world.told(world.sam, world.sam.mobile, asked)
 
@@ -113,10 +109,10 @@ async def test_a_consent_by_somebody_else_is_dropped_and_the_right_person_can_go
         status, page = await world.consent(world.ada, card)
         assert "Wrong account" in page
     assert status == 403
-    assert world.rows("SELECT * FROM grants") == []
+    assert world.count("grants") == 0
     await world.authorize_in_client(world.sam, card)
     await world.told(world.sam, world.sam.mobile, asked)
-    (grant,) = world.rows("SELECT user_key FROM grants")
+    grant = world.only("grants")
     assert grant["user_key"].endswith(world.sam.user_id)
 
 
@@ -159,7 +155,7 @@ async def test_revoke_erases_here_and_says_where_to_withdraw(world: DingTalkWorl
     await world.told(world.sam, world.sam.mobile)
     asked = await world.say(world.sam, "/revoke")
     await world.told(world.sam, "App authorizations", asked)
-    (grant,) = world.rows("SELECT status, access_token, refresh_token FROM grants")
+    grant = world.only("grants")
     assert (grant["status"], grant["access_token"], grant["refresh_token"]) == ("ended", None, None)
     again = await world.say(world.sam, "/me")
     await world.told(world.sam, "Authorize to continue", again)
@@ -211,7 +207,7 @@ async def test_an_expired_token_is_refreshed_once(world: DingTalkWorld):
     assert len(refreshed) == 1
 
 
-async def test_a_dead_refresh_token_is_asked_for_anew(world: DingTalkWorld):
+async def test_a_dead_refresh_token_makes_the_bot_ask_again(world: DingTalkWorld):
     await world.start()
     await world.say(world.sam, "/me")
     await world.authorize_in_client(world.sam, await world.card_for(world.sam))
@@ -243,7 +239,7 @@ async def test_people_of_other_organizations_are_told_once(world: DingTalkWorld)
     last = await world.say(world.sam, "/help")
     await world.answer_to(last)
     assert len(world.from_bot(world.direct(niko))) == 1
-    assert world.rows("SELECT * FROM deferred_calls WHERE command = 'me'") == []
+    assert world.count("deferred_calls", command="me") == 0
 
 
 @pytest.mark.parametrize("repeat", ["same frame", "new frame"])
@@ -254,5 +250,24 @@ async def test_a_repeated_message_has_no_second_effect(world: DingTalkWorld, rep
     await world.control("events/replay", event_id=said["event_id"], new_frame=repeat == "new frame")
     await world.authorize_in_client(world.sam, card)
     await world.told(world.sam, "Task created")
-    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["succeeded"]
+    assert world.statuses("deferred_calls") == ["succeeded"]
     assert len([t for t in world.tenant.work.todos.values() if t["subject"] == "Once"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "title", "page_language"),
+    [
+        ("/task 买牛奶", "授权成功", "en-US,en;q=0.9"),
+        ("/task 周报", "授权成功", "de"),
+        ("/task Milk", "Authorized", "zh-CN"),
+    ],
+)
+async def test_what_tells_of_a_consent_is_in_the_language_of_the_chat(
+    world: DingTalkWorld, words: str, title: str, page_language: str
+):
+    world.http.headers["Accept-Language"] = page_language
+    await world.start()
+    asked = await world.say(world.wei, words)
+    card = await world.card_for(world.wei)
+    await world.authorize_in_client(world.wei, card)
+    await world.told(world.wei, title, asked)

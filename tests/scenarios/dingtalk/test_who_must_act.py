@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
-from tests.scenarios.conftest import text_of
+from tests.scenarios.card_content import text_of
 from tests.scenarios.dingtalk.conftest import DingTalkWorld
 
 
@@ -20,9 +20,9 @@ async def test_a_consent_that_takes_a_moment_to_arrive_is_not_asked_for_again(
     asked = await world.say(world.sam, "/task Water the plants")
     await world.authorize_in_client(world.sam, await world.card_for(world.sam))
     await world.told(world.sam, "Task created", asked)
-    (row,) = world.rows("SELECT consents FROM deferred_calls")
+    row = world.only("deferred_calls")
     assert row["consents"] == 1
-    assert len(world.rows("SELECT * FROM authorization_requests")) == 1
+    assert world.count("authorization_requests") == 1
 
 
 async def test_what_consent_does_not_help_goes_to_the_administrator_and_goes_on_when_it_is_enabled(

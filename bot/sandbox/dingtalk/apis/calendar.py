@@ -39,12 +39,12 @@ async def events(call: Call) -> web.Response:
         if (begins is None or _end(event) > begins) and (ends is None or _start(event) < ends)
     ]
     start = int(token)
-    answer: Json = {"events": found[start : start + size]}
+    fields: Json = {"events": found[start : start + size]}
     if start + size < len(found):
-        answer["nextToken"] = str(start + size)
+        fields["nextToken"] = str(start + size)
     else:
-        answer["syncToken"] = "sync-0"
-    return success(answer)
+        fields["syncToken"] = "sync-0"
+    return success(fields)
 
 
 def _moment(query: Parameters, name: str) -> datetime | None:
@@ -54,7 +54,7 @@ def _moment(query: Parameters, name: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise query.wrong(f"{name} is ISO 8601 with a time zone") from None
+        raise query.wrong(f"{name} must be ISO 8601 with a time zone") from None
     if moment.tzinfo is None:
         raise query.wrong(f"{name} needs a time zone")
     return moment

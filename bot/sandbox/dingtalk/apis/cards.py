@@ -58,7 +58,7 @@ def read_card(tenant: Tenant, template: CardTemplate, body: Parameters, raw: Jso
         raise ApiError("MissingcardData", "cardData is mandatory for this action.")
     callback = body.optional_text("callbackType") or "HTTP"
     if callback not in ("STREAM", "HTTP"):
-        raise body.wrong("callbackType is STREAM or HTTP")
+        raise body.wrong("callbackType must be STREAM or HTTP")
     route = body.optional_text("callbackRouteKey")
     if callback == "HTTP" and route is not None and route not in tenant.callback_routes:
         raise param_error("callbackRouteKeyNotExist", "the callbackRouteKey is not registered")
@@ -98,7 +98,7 @@ def read_space(open_space_id: str) -> tuple[str, str]:
 
 
 def find_space(tenant: Tenant, card: Card, raw: Json) -> tuple[Chat, list[str] | None]:
-    """Return the chat, and who in it sees the card; None is everyone."""
+    """Return the chat, and the members who see the card; None is everyone."""
     model = raw.get(f"{SPACES[card.space_type]}OpenDeliverModel")
     if not isinstance(model, dict):
         raise param_error("error", f"{SPACES[card.space_type]}OpenDeliverModel is missing")
@@ -164,11 +164,11 @@ async def update(call: Call) -> web.Response:
 
 @apis.api("POST", "/v1.0/card/callbacks/register", tenant=WRITE)
 async def register_callback(call: Call) -> web.Response:
-    """Register the HTTP address of card callbacks under a key; a change of it needs `forceUpdate`."""
+    """Register the HTTP address of card callbacks under a key; changing it requires `forceUpdate`."""
     body = Parameters(call.body, "param.error")
     key, url = body.text("callbackRouteKey"), body.text("callbackUrl")
     if urlsplit(url).scheme not in ("http", "https"):
-        raise body.wrong("callbackUrl is no address")
+        raise body.wrong("callbackUrl is not a URL")
     secret = body.optional_text("apiSecret") or secrets.token_urlsafe(16)
     known = call.tenant.callback_routes.get(key)
     route = CallbackRoute(url, secret)

@@ -1,4 +1,4 @@
-"""Who someone is: the profile of a token's user, and the legacy look-ups between user ids and unionIds."""
+"""Identities: the profile of a token's user, and the legacy look-ups between user ids and unionIds."""
 
 from aiohttp import web
 
@@ -15,7 +15,7 @@ READ_MEMBERS = "qyapi_get_member"
 
 @apis.api("GET", "/v1.0/contact/users/{union_id}", user=READ_PROFILE, counted=False)
 async def user(call: Call) -> web.Response:
-    """The profile of `me`, or of a unionId, which may be the caller's own only."""
+    """The profile of `me`, or of a unionId, which must be the caller's own."""
     union_id = call.path("union_id")
     if union_id not in ("me", call.user.union_id):
         raise ApiError("invalidParameter.unionId", "无效的unionId")

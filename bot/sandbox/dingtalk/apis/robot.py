@@ -33,7 +33,7 @@ def robot_message(call: Call) -> tuple[str, Json]:
 
 @apis.api("POST", "/v1.0/robot/oToMessages/batchSend", tenant=SEND)
 async def batch_send(call: Call) -> web.Response:
-    """Send to people. HTTP 200 does not mean delivered: the answer lists who did not get it."""
+    """Send to people. HTTP 200 does not mean delivered: the response lists who did not receive it."""
     msg_key, content = robot_message(call)
     body = Parameters(call.body, "invalidParameter.param")
     user_ids = body.texts("userIds", minimum=1, maximum=MAX_RECIPIENTS) or []
@@ -72,7 +72,7 @@ async def group_send(call: Call) -> web.Response:
 
 
 def recall_keys(call: Call, *, kind: str) -> web.Response:
-    """Recall what was sent with these keys within a day; the answer says which, and why not the others."""
+    """Recall what was sent with these keys within a day; the response lists them, and why the others failed."""
     body = Parameters(call.body, "invalidParameter.param")
     if body.text("robotCode") != call.tenant.app.robot_code:
         raise ApiError("invalidParameter.robotCode.invalid", "无效的robotCode")

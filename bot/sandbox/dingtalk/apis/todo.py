@@ -1,4 +1,4 @@
-"""To-dos: create, create a personal one, and list one's own."""
+"""To-dos: create, create a personal one, and list a person's."""
 
 from aiohttp import web
 
@@ -49,7 +49,7 @@ def check_fields(call: Call, body: Parameters, *, title: int = 1024, description
 
 @apis.api("POST", "/v1.0/todo/users/{union_id}/tasks", user=WRITE, tenant=WRITE)
 async def create(call: Call) -> web.Response:
-    """Create a to-do. `sourceId` makes this idempotent: a repeated one is refused."""
+    """Create a to-do. `sourceId` makes this idempotent: a repeat is refused."""
     person = find_user(call, me=True, required=WRITE)
     operator = call.query.get("operatorId")
     if operator and (
@@ -102,7 +102,7 @@ async def query(call: Call) -> web.Response:
     if not token.isdigit():
         raise body.wrong("nextToken invalid")
 
-    def plays(todo: Json, role: str) -> bool:
+    def has_role(todo: Json, role: str) -> bool:
         if role == "creator":
             return bool(todo["creatorId"] == person.union_id)
         return role == "executor" and person.union_id in todo["executorIds"]
@@ -110,7 +110,7 @@ async def query(call: Call) -> web.Response:
     found = [
         todo
         for todo in call.tenant.work.todos.values()
-        if done in (None, todo["done"]) and any(all(plays(todo, role) for role in each) for each in roles)
+        if done in (None, todo["done"]) and any(all(has_role(todo, role) for role in each) for each in roles)
     ]
     start = int(token)
     answer: Json = {"todoCards": [card_json(each) for each in found[start : start + PAGE_SIZE]]}

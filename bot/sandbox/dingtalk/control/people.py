@@ -59,10 +59,10 @@ def _new_message(tenant: Tenant, body: Json, person: Person, chat: Chat) -> Mess
     if content is None:
         content = {"content": str(body.get("text", ""))}
     if kind not in MESSAGE_TYPES or not isinstance(content, dict):
-        raise BadRequest(f"message_type is one of {', '.join(MESSAGE_TYPES)}, and content an object")
+        raise BadRequest(f"message_type must be one of {', '.join(MESSAGE_TYPES)}, and content an object")
     age = body.get("age", 0)
     if not isinstance(age, int | float):
-        raise BadRequest("age is a number of seconds")
+        raise BadRequest("age must be a number of seconds")
     at = tenant.clock.wall_ms() - int(age * 1000)
     shown = {**content, "mentions_bot": True} if body.get("mention_bot") else content
     return Message(
@@ -82,10 +82,10 @@ def _new_message(tenant: Tenant, body: Json, person: Person, chat: Chat) -> Mess
 def message_event(
     tenant: Tenant, message: Message, chat: Chat, person: Person, *, mentions: list[str], origin: str
 ) -> Json:
-    """Return the bot's message, with a new session webhook. Fields that do not apply are absent.
+    """Return the message as it is pushed to the bot, with a new session webhook. Fields that do not apply are absent.
 
-    The text after a stripped mention starts with a space. `senderStaffId` is there only for members of the bot's
-    organization, and only once the app is published.
+    The text after a stripped mention starts with a space. `senderStaffId` is present only for members of the
+    bot's organization, and only once the app is published.
     """
     app, behaviour = tenant.app, tenant.behaviour
     session = Session(
@@ -127,7 +127,7 @@ def message_event(
 
 
 def message_body(message: Message, chat: Chat) -> Json:
-    """Return the field that holds what was written: `text`, or `content` for every other type."""
+    """Return the field with what was written: `text`, or `content` for every other type."""
     content = {key: value for key, value in message.content.items() if key != "mentions_bot"}
     if message.msg_type == "text":
         text = str(content.get("content", ""))
@@ -144,7 +144,7 @@ def at_user(tenant: Tenant, person: Person) -> Json:
 
 @routes.post("/sandbox/api/recall")
 async def recall(request: web.Request) -> web.Response:
-    """A message is recalled; the app does not learn of it."""
+    """A message is recalled. The app receives no event."""
     tenant = request.app[TENANT]
     tenant.recall_message(message_in(tenant, await read_object(request)))
     return web.json_response({})
@@ -152,7 +152,7 @@ async def recall(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/enter")
 async def enter(request: web.Request) -> web.Response:
-    """A person opens their direct chat with the bot; the app does not learn of it."""
+    """A person opens their direct chat with the bot. The app receives no event."""
     person_in(request.app[TENANT], await read_object(request))
     return web.json_response({"event_id": None})
 
@@ -169,14 +169,14 @@ async def click(request: web.Request) -> web.Response:
         raise BadRequest("this person does not see the card")
     value = body.get("value")
     if not isinstance(value, dict) or not isinstance(value.get("actionIds"), list):
-        raise BadRequest("value has actionIds and params")
+        raise BadRequest("value must contain actionIds and params")
     answer, problem = await request.app[DELIVERY].click(person, message, card, value)
     return web.json_response({"response": answer, "code": problem})
 
 
 @routes.post("/sandbox/api/revoke")
 async def revoke(request: web.Request) -> web.Response:
-    """A person withdraws their authorization under Me, Security, Privacy, App authorizations; no event tells the app."""
+    """A person withdraws their authorization in the client's privacy settings. The app receives no event."""
     tenant = request.app[TENANT]
     withdraw_grants(tenant, person_in(tenant, await read_object(request)))
     return web.json_response({"event_id": None})

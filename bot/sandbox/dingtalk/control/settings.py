@@ -14,7 +14,7 @@ from bot.sandbox.json_http import BadRequest, Json, read_object
 
 routes = web.RouteTableDef()
 
-PERSON_FIELDS = {field.name for field in fields(Person)} - {"granted", "spreading"}
+PERSON_FIELDS = {field.name for field in fields(Person)} - {"granted", "effective_at"}
 
 
 @routes.post("/sandbox/api/app-scopes")
@@ -57,7 +57,7 @@ async def subscribe(request: web.Request) -> web.Response:
     """Set how the app receives messages: {"by": "webhook", "url": …}, or {"by": "stream"}."""
     tenant, body = request.app[TENANT], await read_object(request)
     if body.get("by") not in ("webhook", "stream"):
-        raise BadRequest("by is webhook or stream")
+        raise BadRequest("by must be webhook or stream")
     tenant.app.events_by = body["by"]
     if body["by"] == "webhook":
         tenant.app.events_url = str(body.get("url", ""))
@@ -72,7 +72,7 @@ async def set_grants(request: web.Request) -> web.Response:
     scopes = body.get("scopes")
     if not isinstance(scopes, list) or not SCOPES.keys() >= set(scopes):
         raise BadRequest("scopes must be a list of known scopes")
-    person.granted, person.spreading = set(scopes), {}
+    person.granted, person.effective_at = set(scopes), {}
     tenant.feed.announce("scope", {"person": person.user_id, "granted": sorted(scopes)})
     return web.json_response(person_json(person))
 
@@ -86,7 +86,7 @@ async def expire(request: web.Request) -> web.Response:
         tenant.credentials.app_tokens.clear()
         return web.json_response({})
     if which not in ("access", "refresh", "both"):
-        raise BadRequest("which is access, refresh, both or app")
+        raise BadRequest("which must be access, refresh, both or app")
     person = person_in(tenant, body)
     expire_tokens(tenant, person, access=which != "refresh", refresh=which != "access")
     return web.json_response({})
@@ -97,7 +97,7 @@ async def set_person(request: web.Request) -> web.Response:
     """Add or change a person: {user_id} and any fields of `Person`."""
     tenant, body = request.app[TENANT], await read_object(request)
     if not body.keys() <= PERSON_FIELDS or "user_id" not in body:
-        raise BadRequest(f"a person has {', '.join(sorted(PERSON_FIELDS))}")
+        raise BadRequest(f"a person may only have {', '.join(sorted(PERSON_FIELDS))}")
     person = tenant.people.get(str(body["user_id"]))
     if person is None:
         given: Json = {"name": "Somebody", "en_name": "Somebody", "corp_id": tenant.app.corp_id, **body}
@@ -154,7 +154,7 @@ async def advance_clock(request: web.Request) -> web.Response:
     tenant, body = request.app[TENANT], await read_object(request)
     seconds = body.get("advance", 0)
     if not isinstance(seconds, int | float) or seconds < 0:
-        raise BadRequest("advance is a number of seconds from 0")
+        raise BadRequest("advance must be a number of seconds, at least 0")
     tenant.clock.advance(seconds)
     return web.json_response({"now": tenant.clock.now(), "offset": tenant.clock.offset})
 

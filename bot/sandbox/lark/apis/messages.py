@@ -192,7 +192,7 @@ def message_json(tenant: Tenant, message: Message) -> Json:
         sender = {"id": tenant.app.app_id, "id_type": "app_id", "sender_type": "app"}
     else:
         sender = {"id": message.sender, "id_type": "open_id", "sender_type": "user"}
-    answer: Json = {
+    fields: Json = {
         "message_id": message.message_id,
         "msg_type": message.msg_type,
         "create_time": str(message.created_at),
@@ -204,10 +204,10 @@ def message_json(tenant: Tenant, message: Message) -> Json:
         "body": {"content": json.dumps(message.content, ensure_ascii=False)},
     }
     if message.reply_to is not None:
-        answer |= {"root_id": message.root_id, "parent_id": message.reply_to}
+        fields |= {"root_id": message.root_id, "parent_id": message.reply_to}
     if message.thread_id is not None:
-        answer["thread_id"] = message.thread_id
-    return answer
+        fields["thread_id"] = message.thread_id
+    return fields
 
 
 # Changing

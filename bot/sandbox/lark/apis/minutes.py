@@ -1,4 +1,4 @@
-"""The minutes API: what is known of a recorded meeting."""
+"""The minutes API: the metadata of a recorded meeting."""
 
 from aiohttp import web
 

@@ -44,7 +44,7 @@ EMOJIS = frozenset(
         *("CheckMark", "CrossMark", "Hundred", "Pin", "Alarm", "Loudspeaker", "WAVE", "SALUTE", "STRIVE"),
     }
 )
-"""A part of the names that the platform accepts. It accepts neither Unicode emoji nor translated names."""
+"""Some of the names that the platform accepts. It accepts neither Unicode emoji nor translated names."""
 
 
 @apis.api("POST", "/im/v1/messages/{message_id}/reactions", user=WRITE, tenant=WRITE)

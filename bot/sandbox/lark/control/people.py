@@ -60,7 +60,7 @@ def _mentions_in(tenant: Tenant, body: Json) -> list[Json]:
         raise BadRequest("no such person to mention")
     mention_all = body.get("mention_all")
     if mention_all not in (None, "listed", "unlisted"):
-        raise BadRequest("mention_all is listed or unlisted")
+        raise BadRequest("mention_all must be listed or unlisted")
     mentions = mentions_json(
         tenant, [each for each in people if each], with_bot=bool(body.get("mention_bot"))
     )
@@ -79,7 +79,7 @@ def _new_message(tenant: Tenant, body: Json, person: Person, chat: Chat) -> Mess
         raise BadRequest("content must be an object")
     age = body.get("age", 0)
     if not isinstance(age, int | float):
-        raise BadRequest("age is a number of seconds")
+        raise BadRequest("age must be a number of seconds")
     parent = message_in(tenant, body, "reply_to") if body.get("reply_to") else None
     if parent is not None and parent.chat_id != chat.chat_id:
         raise BadRequest("the message to answer is in another chat")
@@ -185,7 +185,7 @@ async def recall(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/delete")
 async def delete(request: web.Request) -> web.Response:
-    """A message is deleted. The APIs tell this from a recalled one (231003, 230110)."""
+    """A message is deleted. The APIs have other codes for this than for a recalled one (231003, 230110)."""
     tenant = request.app[TENANT]
     message = message_in(tenant, await read_object(request))
     message.deleted = True
@@ -219,12 +219,12 @@ async def click(request: web.Request) -> web.Response:
     if message not in tenant.messages_seen_by(person.open_id, message.chat_id):
         raise BadRequest("the person does not see this message")
     if message.recalled or message.deleted or message.msg_type != "interactive":
-        raise BadRequest("this is not a card, or not any more")
+        raise BadRequest("this is not a card, or no longer one")
     button = find_button(message.content, element_id=body.get("element_id"), value=body.get("value"))
     if button is None or callback_value(button) is None:
         raise BadRequest("the card has no such button")
-    answer, code = await request.app[DELIVERY].click(person, message, button)
-    return web.json_response({"response": answer, "code": code})
+    response, code = await request.app[DELIVERY].click(person, message, button)
+    return web.json_response({"response": response, "code": code})
 
 
 @routes.post("/sandbox/api/revoke")

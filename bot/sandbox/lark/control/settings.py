@@ -59,7 +59,7 @@ async def subscribe(request: web.Request) -> web.Response:
     tenant, body = request.app[TENANT], await read_object(request)
     if body.get("by") == "websocket":
         if not request.app[CONNECTIONS].open and not body.get("unchecked"):
-            raise BadRequest("no long connection is up")
+            raise BadRequest("no long connection is open")
         tenant.app.events_by = "websocket"
         return web.json_response({})
     url = str(body.get("url", ""))
@@ -89,7 +89,7 @@ async def expire(request: web.Request) -> web.Response:
     tenant, body = request.app[TENANT], await read_object(request)
     which = body.get("which", "access")
     if which not in ("access", "refresh", "both"):
-        raise BadRequest("which is access, refresh or both")
+        raise BadRequest("which must be access, refresh or both")
     person = person_in(tenant, body)
     expire_tokens(tenant, person, access=which != "refresh", refresh=which != "access")
     return web.json_response({})
@@ -100,7 +100,7 @@ async def set_person(request: web.Request) -> web.Response:
     """Add or change a person: {open_id} and any fields of `Person`."""
     tenant, body = request.app[TENANT], await read_object(request)
     if not body.keys() <= PERSON_FIELDS or "open_id" not in body:
-        raise BadRequest(f"a person has {', '.join(sorted(PERSON_FIELDS))}")
+        raise BadRequest(f"a person may only have {', '.join(sorted(PERSON_FIELDS))}")
     person = tenant.people.get(str(body["open_id"]))
     if person is None:
         given: Json = {"name": "Somebody", "en_name": "Somebody", "tenant_key": tenant.app.tenant_key, **body}
@@ -135,7 +135,7 @@ async def advance_clock(request: web.Request) -> web.Response:
     tenant, body = request.app[TENANT], await read_object(request)
     seconds = body.get("advance", 0)
     if not isinstance(seconds, int | float) or seconds < 0:
-        raise BadRequest("advance is a number of seconds from 0")
+        raise BadRequest("advance must be a number of seconds, at least 0")
     tenant.clock.advance(seconds)
     return web.json_response({"now": tenant.clock.now(), "offset": tenant.clock.offset})
 

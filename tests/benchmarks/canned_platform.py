@@ -1,8 +1,8 @@
-"""The platform and its people for whole loops, in one process and as cheap as can be: canned answers, no checks.
+"""The platform and its people for whole loops, in one process: canned answers, no checks, as cheap as possible.
 
-`python -m tests.benchmarks.world BOT_PORT PEOPLE AT_ONCE` prints its port, waits for the bot, lets each person use it
-once so that they are known to it, prints `begin`, and then measures: each asks for a document, which is refused until
-they have followed the link on the card that comes. The last line is what was measured, as JSON.
+`python -m tests.benchmarks.canned_platform BOT_PORT PEOPLE AT_ONCE` prints its port, waits for the bot, lets each
+person use it once so that they are known to it, prints `begin`, and then measures: each asks for a document, which is
+refused until they have followed the link on the card that comes. The last line is what was measured, as JSON.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable
 
 from tests.benchmarks import subscription as app
+from tests.benchmarks.bare_http import Client, Server, connect, get, post, response
 from tests.benchmarks.figures import percentile
-from tests.benchmarks.wire import Client, Server, connect, get, post, response
 
 SCOPE = "docx:document:readonly"
 FIRST, SECOND = 1, 2
@@ -62,12 +62,14 @@ REFUSED = response(
 )
 
 
-class World:
+class CannedPlatform:
+    """Answers the bot's requests, and plays the people who use it."""
+
     def __init__(self, at_once: int) -> None:
         self.cards: dict[int, asyncio.Future[bytes]] = {}
-        """By person: the ticket on the card that they wait for."""
+        """Person: the ticket on the card that they wait for."""
         self.answers: dict[bytes, asyncio.Future[None]] = {}
-        """By the id of the message that waits for its answer."""
+        """Message id: done when its answer arrives."""
         self.called_back: dict[int, float] = {}
         self.resumed: list[float] = []
         """Seconds from a callback's arrival to the retried call."""
@@ -136,7 +138,7 @@ class World:
     # --- its people --------------------------------------------------------------------------------------
 
     async def loop(self, person: int, consent: int, text: str) -> None:
-        """From a message to its answer, by way of a consent."""
+        """Send a message, consent, and wait for the answer."""
         client = await self.connections.get()
         number = consent * 10**6 + person
         card = self.cards[person] = asyncio.get_running_loop().create_future()
@@ -156,7 +158,7 @@ class World:
         self.connections.put_nowait(client)
 
     async def all(self, people: Iterable[int], consent: int, text: str) -> float:
-        """Seconds for one loop of each."""
+        """Run one loop for each person, and return the seconds that it took."""
         left = iter(people)
 
         async def one_after_another() -> None:
@@ -192,7 +194,7 @@ async def expect(client: Client, request: bytes, status: bytes) -> bytes:
 
 
 async def connected(port: int) -> Client:
-    """A connection to the bot, as soon as it listens."""
+    """Connect to the bot as soon as it listens."""
     until = time.perf_counter() + PATIENCE
     while True:
         try:
@@ -204,33 +206,33 @@ async def connected(port: int) -> Client:
 
 
 async def main(bot_port: int, people: int, at_once: int) -> None:
-    world = World(at_once)
+    platform = CannedPlatform(at_once)
     server = await asyncio.get_running_loop().create_server(
-        lambda: Server(world.handle), "127.0.0.1", 0, backlog=1024
+        lambda: Server(platform.handle), "127.0.0.1", 0, backlog=1024
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     for _ in range(at_once):
-        world.connections.put_nowait(await connected(bot_port))
-    await world.all(range(people), FIRST, "/me")
+        platform.connections.put_nowait(await connected(bot_port))
+    await platform.all(range(people), FIRST, "/me")
     gc.collect()
     gc.freeze()
-    world.loops.clear()
-    world.requests = 0
+    platform.loops.clear()
+    platform.requests = 0
     print("begin", flush=True)
-    seconds = await world.all(range(people), SECOND, "/doc doxbenchAAAAAAAAAAAAAAAAAAAAA")
-    print(json.dumps(result(world, people, seconds)), flush=True)
+    seconds = await platform.all(range(people), SECOND, "/doc doxbenchAAAAAAAAAAAAAAAAAAAAA")
+    print(json.dumps(result(platform, people, seconds)), flush=True)
     await asyncio.Event().wait()
 
 
-def result(world: World, people: int, seconds: float) -> dict[str, float]:
-    loops, resumed = ([each * 1e3 for each in times] for times in (world.loops, world.resumed))
+def result(platform: CannedPlatform, people: int, seconds: float) -> dict[str, float]:
+    loops, resumed = ([each * 1e3 for each in times] for times in (platform.loops, platform.resumed))
     return {
         "rate": people / seconds,
         "p50": percentile(loops, 0.5),
         "p99": percentile(loops, 0.99),
         "resumed_p50": percentile(resumed, 0.5),
         "resumed_p99": percentile(resumed, 0.99),
-        "requests": world.requests / people,
+        "requests": platform.requests / people,
     }
 
 

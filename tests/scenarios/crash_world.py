@@ -20,13 +20,14 @@ import aiohttp
 
 from bot.core.words import cards as card_words
 from bot.sandbox.lark.tenant import Chat, Message, Person
-from tests.forking import Forker, Process
+from tests.bot_process import Forker, Process
 from tests.ports import free_port
 from tests.sql import Rows, Sql
 
-from .conftest import World, has_link, text_of, values_of, world_in
-from .crashing import mortal_bot
+from .card_content import has_link, text_of, values_of
+from .crash_points import mortal_bot
 from .replicas import Proxy
+from .world import World, world_in
 
 PATIENCE = 60.0
 """Seconds that a person waits for what was promised: some leases, redeliveries and repeats."""

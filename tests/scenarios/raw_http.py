@@ -1,4 +1,4 @@
-"""Bytes at the bot's door: requests as no client library would send them, and what the bot spends on them."""
+"""Raw bytes sent to the bot, as no client library would send them, and the resources that the bot spends on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from .conftest import World
+from .world import World
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Response:
 
 
 def request(line: str, *headers: str, body: bytes | None = None) -> bytes:
-    """A request with these headers; with the length of the body, unless it goes in chunks."""
+    """Build a request with these headers, and the length of the body unless it is chunked."""
     lines = [f"{line} HTTP/1.1", "Host: bot.example", *headers]
     if body is not None and "Transfer-Encoding: chunked" not in headers:
         lines.append(f"Content-Length: {len(body)}")
@@ -26,7 +26,7 @@ def request(line: str, *headers: str, body: bytes | None = None) -> bytes:
 
 
 async def exchange(world: World, sent: bytes) -> Response:
-    """Sends bytes on a connection of their own and reads one response, though the bot may not read it all."""
+    """Send bytes on a new connection and read one response. The bot may stop reading early."""
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
     sending = asyncio.create_task(send(writer, sent))
     try:
@@ -53,7 +53,7 @@ async def send(writer: asyncio.StreamWriter, sent: bytes) -> None:
 
 
 def processor_seconds(world: World) -> float:
-    """What the bot's process has used so far."""
+    """Return the processor time that the bot's process has used."""
     assert world.process is not None
     with open(f"/proc/{world.process.pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
@@ -61,7 +61,7 @@ def processor_seconds(world: World) -> float:
 
 
 def open_sockets(world: World) -> int:
-    """The sockets of the bot's process."""
+    """Return the number of open sockets of the bot's process."""
     assert world.process is not None
     found = 0
     for file in os.scandir(f"/proc/{world.process.pid}/fd"):

@@ -11,7 +11,7 @@ import pytest
 
 from bot.core.errors import CommandMistake
 from bot.flows import command_timeout
-from bot.flows.command_timeout import within_time
+from bot.flows.command_timeout import TimeLimit
 
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL)
 
@@ -53,7 +53,7 @@ def test_an_alarm_while_the_timers_are_set_or_stopped_leaves_none_running(
     setitimer = signal.setitimer
     monkeypatch.setattr(signal, "setitimer", stand_still)
     done = False
-    with within_time("/slow"):
+    with TimeLimit("/slow"):
         done = True
     assert done
     assert alarms > 0
@@ -67,10 +67,10 @@ def test_a_command_is_interrupted_by_the_alarm_that_comes_next(monkeypatch: pyte
         while True:
             time.sleep(0.01)
 
-    with pytest.raises(CommandMistake, match=r"^/slow "), within_time("/slow"):
+    with pytest.raises(CommandMistake, match=r"^/slow "), TimeLimit("/slow"):
         go_on()
 
 
 def test_an_error_of_the_command_itself_passes_unchanged():
-    with pytest.raises(ZeroDivisionError), within_time("/wrong"):
+    with pytest.raises(ZeroDivisionError), TimeLimit("/wrong"):
         1 / 0  # noqa: B018

@@ -1,4 +1,4 @@
-"""Looking for secrets in every form, and a wire that hears all that the bot sends to the platform."""
+"""A search for secrets in every encoding, and a proxy that records all that the bot sends to the platform."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import aiohttp
 from aiohttp import web
 
 SHORTEST = 8
-"""Characters: what is shorter is found by chance."""
+"""Characters. Shorter secrets would be found by chance."""
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """A secret as it may be spelled: plain, in a URL, in JSON, in hexadecimal, in Base64 at any offset."""
+    """Yield a secret in every encoding: plain, in a URL, in JSON, in hexadecimal, in Base64 at any offset."""
     plain = secret.encode()
     yield plain
     yield quote(secret, safe="").encode()
     yield json.dumps(secret)[1:-1].encode()
     yield plain.hex().encode()
     for offset in range(3):
-        # What stands before it shifts it, and spills over into its first and last letters.
+        # Preceding bytes shift the encoding and change its first and last characters.
         encoded = base64.b64encode(b"\0" * offset + plain)[2 if offset else 0 :]
         letters = encoded[2 if offset else 0 :].rstrip(b"=")[:-1]
         yield letters
@@ -33,7 +33,7 @@ def forms(secret: str) -> Iterator[bytes]:
 
 
 def leaks(secrets: dict[str, str], places: dict[str, bytes]) -> list[str]:
-    """Which secrets can be read where: `kind of secret in place`, never the secret itself."""
+    """Return `kind of secret in place` for each secret found, never the secret itself."""
     return sorted(
         {
             f"{kind} in {place}"
@@ -47,8 +47,8 @@ def leaks(secrets: dict[str, str], places: dict[str, bytes]) -> list[str]:
 
 
 @dataclass
-class Heard:
-    """One request of the bot's to the platform."""
+class RecordedRequest:
+    """A request of the bot to the platform."""
 
     path: str
     headers: dict[str, str]
@@ -56,24 +56,24 @@ class Heard:
 
 
 @dataclass
-class Wire:
-    """Stands between the bot and the platform: hears everything, and can answer in the platform's place.
+class RecordingProxy:
+    """Records every request between the bot and the platform, and can answer in the platform's place.
 
-    Where it `echoes`, the answer repeats all that it was sent: the most careless platform there could be.
+    An answer from `echoes` repeats the whole request, as the most careless platform would.
     """
 
     platform: str
     origin: str = ""
-    heard: list[Heard] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list)
     echoes: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
-    """By the beginning of a path: HTTP status, and the fields of the answer beside those that repeat."""
+    """Path prefix: HTTP status, and the fields of the answer beside those that repeat the request."""
     answers: list[bytes] = field(default_factory=list)
     names_itself: str | None = None
-    """The beginning of the paths at which the platform shall take the wire's address for its own."""
+    """Path prefix of requests that keep the `Host` header, so that the platform names this proxy in its answers."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        self.heard.append(Heard(request.path_qs, dict(request.headers), body))
+        self.requests.append(RecordedRequest(request.path_qs, dict(request.headers), body))
         for path, (status, fields) in self.echoes.items():
             if request.path.startswith(path):
                 said = f"{request.headers} {body.decode()}"
@@ -103,9 +103,9 @@ class Wire:
             return web.Response(status=499)
 
     def fields(self, *names: str) -> set[str]:
-        """The values that these fields of requests' bodies had."""
+        """Return the values of these fields in the bodies of all requests."""
         found = set()
-        for each in self.heard:
+        for each in self.requests:
             try:
                 body = json.loads(each.body)
             except ValueError:
@@ -114,7 +114,7 @@ class Wire:
         return found
 
     def connections(self) -> set[str]:
-        """What lets into the long connection, out of the addresses that the platform has given."""
+        """Return the tickets in the addresses that the platform gave for the long connection."""
         addresses = re.findall(rb'"URL": ?"([^"]+)"', b"\n".join(self.answers))
         queries = [parse_qs(urlsplit(address.decode()).query) for address in addresses]
         return {value for query in queries for value in query.get("ticket", [])}
@@ -126,5 +126,5 @@ LINK = re.compile(rb"authorize(?:/|%2F|%252F)[\w-]{43}")
 
 
 def without_links(content: bytes) -> bytes:
-    """A card without the one place where its ticket has to stand."""
+    """Return a card without its link, the one place that has to contain the ticket."""
     return LINK.sub(b"authorize", content)

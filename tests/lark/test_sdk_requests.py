@@ -21,7 +21,7 @@ from bot.core.messages import Reply
 from bot.lark import commands
 from bot.lark.commands import COMMANDS
 from bot.lark.sdk_requests import from_sdk_request, typed
-from tests.forking import REPOSITORY
+from tests.bot_process import REPOSITORY
 
 PACKAGES = {
     "none": None,

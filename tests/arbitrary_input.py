@@ -1,4 +1,4 @@
-"""What could come from outside, for property tests, and what must hold of whatever is made of it."""
+"""Strategies for arbitrary input, for property tests, and checks of what is parsed from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 ODD = "\x00\n\r\x1b\x85\u2028\u202e\u200b\ud800\udfff\uff0f\U0001f600 é字<>&*[]()`#@:/\\%?;=\"'"
 
 texts = st.text(max_size=60) | st.text(st.sampled_from(ODD + "abcAZ019._-"), max_size=40)
-"""Lone surrogates as well: JSON can say them."""
+"""Includes lone surrogates, which JSON can contain."""
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
@@ -22,14 +22,14 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 
 def objects(*names: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with some of these fields, each holding anything, and perhaps with others."""
+    """Return a strategy for objects with some of these fields, each with any value, and other fields."""
     fields = st.dictionaries(st.sampled_from(names), json_values, max_size=len(names))
     others = st.dictionaries(texts, json_values, max_size=2)
     return st.builds(lambda known, other: other | known, fields, others)
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Every text in a value, however deep, secrets aside."""
+    """Yield every string in a value at any depth, except secrets."""
     match value:
         case str():
             yield value
@@ -46,7 +46,7 @@ def strings_in(value: object) -> Iterator[str]:
 
 
 def is_storable(value: object) -> bool:
-    """Whether every database takes each of its texts."""
+    """Return whether every database accepts each string of a value."""
     return all(
         "\x00" not in text and text == text.encode(errors="replace").decode() for text in strings_in(value)
     )

@@ -1,4 +1,4 @@
-"""`bot run` with other parts or times than in production, as a process that a test forks."""
+"""`bot run` with other parts or intervals than in production, in a process that a test forks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.forking import Call
+from tests.bot_process import Call
 
 if TYPE_CHECKING:
     from bot.app import Refit
@@ -20,7 +20,7 @@ def bot_with_times(lease: float | None, look_again: float | None) -> Call:
 
 
 def run_with_times(lease: float | None, look_again: float | None) -> int:
-    """So many seconds of a lease, and between two looks for work, where they are given."""
+    """Run the bot with this lease and poll interval in seconds, where they are given."""
     from bot.flows import worker
 
     worker.POLL_INTERVAL = look_again or worker.POLL_INTERVAL
@@ -32,7 +32,7 @@ def rotation_that_dies(portions: int) -> Call:
 
 
 def rotate_and_die(portions: int) -> int:
-    """`bot keys rotate`, killed when it has written so many portions."""
+    """Run `bot keys rotate`, killed when it has written this many portions."""
     from bot import cli
     from bot.store import key_rotation
 
@@ -42,7 +42,7 @@ def rotate_and_die(portions: int) -> int:
 
 
 class Dying:
-    """A database that takes so many writes, and the process with it."""
+    """A database that kills the process after a number of writes."""
 
     def __init__(self, database: Database, writes: int) -> None:
         self._database, self._left = database, writes
@@ -59,7 +59,7 @@ class Dying:
 
 
 def run(refit: Refit) -> int:
-    """What `bot run` does, with other parts."""
+    """Do what `bot run` does, with other parts."""
     from bot import app, logs, settings
 
     loaded = settings.load(settings.environment())

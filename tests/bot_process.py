@@ -1,8 +1,8 @@
-"""A process of the bot's without its first second: a program that has imported the bot is forked for each.
+"""Starts processes of the bot by forking a program that has already imported it.
 
-Starting Python and importing the bot takes longer than most stories take, and there are hundreds of them. What is
-forked runs what `python -m bot` runs, in a process of its own that can be signalled, killed and waited for, and ends as
-Python does. The program itself is `python -m tests.forking SOCKET`.
+Starting Python and importing the bot takes longer than most stories, and there are hundreds of them. A forked process
+runs what `python -m bot` runs; it can be signalled, killed and waited for, and ends as Python does. The program itself
+is `python -m tests.bot_process SOCKET`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ IMPORTED = (
     "bot.store.sqlite",
     "sqlalchemy.dialects.postgresql.asyncpg",
 )
-"""What the bot imports sooner or later."""
+"""Modules that the bot imports at some time."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A function that returns an exit code, as `module:function`, and what it is called with."""
+    """A function that returns an exit code, as `module:function`, and its arguments."""
 
     function: str
     given: tuple[Any, ...]
@@ -56,7 +56,7 @@ def bot(*arguments: str) -> Call:
 
 
 def strict_bot(*arguments: str) -> Call:
-    """The same with `python -W error`."""
+    """`python -W error -m bot` with these arguments."""
     return Call(f"{__name__}:run_strictly", (arguments,))
 
 
@@ -73,7 +73,7 @@ def later_bot(seconds: int) -> Call:
 
 
 def run_later(seconds: int) -> None:
-    """Clocks are moved before the bot is imported, so this becomes another program."""
+    """Replace this process, because the clocks must be moved before the bot is imported."""
     os.execv(sys.executable, [sys.executable, "-m", "bot.sandbox.shifted_clock", str(seconds), "run"])
 
 
@@ -101,7 +101,7 @@ class Process:
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended, and the word of that is on its way
+            with contextlib.suppress(ProcessLookupError):  # it has ended, but that was not read yet
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
@@ -112,13 +112,13 @@ class Process:
 
 
 class Forker:
-    """The program, seen from a test. No process that it forked outlives it."""
+    """The forking program, as a test uses it. No forked process outlives it."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="bot-fork-", dir="/tmp"))
         self._address = str(self._directory / "socket")
         self._program = subprocess.Popen(
-            [sys.executable, "-m", "tests.forking", self._address],
+            [sys.executable, "-m", "tests.bot_process", self._address],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -139,14 +139,14 @@ class Forker:
         environment: Mapping[str, str],
         output: int,
     ) -> Process:
-        """Forks a process that makes this call. `output` is an open file, for errors too."""
+        """Fork a process that makes this call. `output` is an open file, also for errors."""
         order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
         return Process(*self._order(order, output, output))
 
     def run(
         self, call: Call, *, directory: Path, environment: Mapping[str, str], patience: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Forks a process that makes this call, and waits for its end and for all that it says."""
+        """Fork a process that makes this call, wait for its end and return its output."""
         order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             pid, line = self._order(order, output.fileno(), errors.fileno())
@@ -164,12 +164,12 @@ class Forker:
             )
 
     def _order(self, order: dict[str, Any], *files: int) -> tuple[int, socket.socket]:
-        """The id of the new process, and where the word of its end comes from."""
+        """Return the id of the new process, and the socket on which its end is reported."""
         line = socket.socket(socket.AF_UNIX)
         line.connect(self._address)
         socket.send_fds(line, [json.dumps(order).encode() + b"\n"], files)
         word = line.recv(4)
-        if not word:  # an empty word would be process 0: a signal to that meets the tests themselves
+        if not word:  # would be read as process 0, and a signal to 0 reaches the tests themselves
             line.close()
             raise RuntimeError("The process could not be forked.")
         return int.from_bytes(word), line
@@ -191,7 +191,7 @@ def main(address: str) -> None:
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
                 pass
         if sys.stdin in ready:
-            os.killpg(0, signal.SIGKILL)  # the tests are over, or gone
+            os.killpg(0, signal.SIGKILL)  # the tests have ended
         line, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -200,7 +200,7 @@ def main(address: str) -> None:
 
 
 def attend(line: socket.socket) -> None:
-    """Forks what was ordered, and tells how it ended: that can only be heard by who has forked it."""
+    """Fork the requested process and report how it ends, which only its parent can learn."""
     order, files, _, _ = socket.recv_fds(line, 1 << 16, 2)
     while not order.endswith(b"\n"):
         order += line.recv(1 << 16)
@@ -212,13 +212,13 @@ def attend(line: socket.socket) -> None:
         os.close(file)
     line.sendall(child.to_bytes(4))
     _, status = os.waitpid(child, 0)
-    with contextlib.suppress(OSError):  # nobody wants to know any more
+    with contextlib.suppress(OSError):  # the test no longer listens
         line.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
     os._exit(0)
 
 
 def become(order: dict[str, Any], output: int, errors: int) -> int:
-    """In the new process: as if it had been started like this."""
+    """In the new process: set it up as if it had been started like this, and make the call."""
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["directory"])

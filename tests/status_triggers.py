@@ -1,4 +1,4 @@
-"""Makes a database refuse every change of a status that `core.lifecycle` does not list."""
+"""Triggers that make a database reject every status change that `core.lifecycle` does not list."""
 
 from __future__ import annotations
 

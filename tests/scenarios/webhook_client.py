@@ -1,4 +1,4 @@
-"""Somebody at the webhook's address, with whatever of the platform's knowledge a test lends them."""
+"""A client of the bot's webhook that can sign and encrypt, so that a test can forge one part of an event."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from bot.sandbox.lark.tenant import Person
 from bot.sandbox.lark.webhook import encrypt, signature
 
-from .conftest import World
+from .world import World
 
 Headers = dict[str, str]
 
 
-class Attacker:
-    """Knows the address of the webhook; and the keys as well, where a test wants to spoil just one thing."""
+class WebhookClient:
+    """Builds events, encrypts and signs them with the app's keys, and posts them."""
 
     def __init__(self, world: World) -> None:
         self.world, self.app = world, world.tenant.app
 
     def message(self, text: str = "/help", **header: Any) -> dict[str, Any]:
-        """A message of Sam's, as the platform would tell of it."""
+        """Build the event of a message of Sam."""
         world = self.world
         number = random.randrange(10**12)
         return {
@@ -76,7 +76,7 @@ class Attacker:
             return response.status, await response.text()
 
     def click(self, person: Person, value: Any, **header: Any) -> dict[str, Any]:
-        """A press of a card's button, on whatever card."""
+        """Build the event of a click on any card."""
         operator = {"open_id": person.open_id, "tenant_key": person.tenant_key}
         return {
             **self.message(event_type="card.action.trigger", **header),
@@ -84,6 +84,6 @@ class Attacker:
         }
 
     async def send(self, event: dict[str, Any]) -> tuple[int, str]:
-        """As the platform does."""
+        """Encrypt, sign and post an event, as the platform does."""
         body = self.seal(event)
         return await self.post(body, self.sign(body))

@@ -1,4 +1,4 @@
-"""A network of a test's own: an HTTP proxy, and TLS servers with certificates of our own making."""
+"""An HTTP proxy, and a certificate authority for TLS servers, for tests of the network settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = timedelta(days=1)
 
 
 class Authority:
-    """A certificate authority that no system knows. Its certificate is in `file`."""
+    """A certificate authority that no system trusts. Its certificate is in `file`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -44,7 +44,7 @@ class Authority:
     def server(
         self, *hosts: str, since: timedelta = -DAY, until: timedelta = DAY, self_signed: bool = False
     ) -> ssl.SSLContext:
-        """What a TLS server needs that is to be known by these names. The times count from now."""
+        """Return the TLS context of a server with these names. The times are relative to now."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A server of our own")])
         made = (
@@ -89,16 +89,16 @@ def alternative(host: str) -> x509.GeneralName:
 
 @dataclass
 class Proxy:
-    """An HTTP proxy on this machine. Hosts that it knows exist nowhere else: who reaches one has come through it."""
+    """An HTTP proxy on this machine. Its hosts exist nowhere else: a request that reaches one has used the proxy."""
 
     hosts: dict[str, int] = field(default_factory=dict)
-    """The port of this machine at which each host is to be found."""
+    """Host name: the local port that stands for it."""
     credentials: str | None = None
-    """`user:password` without which it refuses."""
+    """The `user:password` that it requires."""
     refuses: int | None = None
-    """The status with which it refuses everybody."""
+    """The status with which it rejects every request."""
     asked: list[str] = field(default_factory=list)
-    """The request lines, as they came."""
+    """The request lines that it received."""
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -158,4 +158,4 @@ async def running_proxy(proxy: Proxy) -> AsyncIterator[Proxy]:
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
-        await asyncio.sleep(0)  # in which the transports are closed
+        await asyncio.sleep(0)  # lets the transports close

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with as little of it as will do, so that a stand-in costs less than what it stands in for.
+"""Minimal HTTP/1.1, so that a stand-in costs less than what it stands in for.
 
 Only for peers that send a Content-Length, on kept-alive connections, without pipelining.
 """
@@ -13,7 +13,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 END = b"\r\n\r\n"
 
 Handle = Callable[[bytes, bytes], bytes]
-"""From a request's head and body to a whole response."""
+"""Takes head and body of a request, and returns the whole response."""
 
 
 def split(buffer: bytes) -> tuple[bytes, bytes] | None:
@@ -28,7 +28,7 @@ def split(buffer: bytes) -> tuple[bytes, bytes] | None:
 
 
 class Server(asyncio.Protocol):
-    """Answers each request at once."""
+    """Answers each request immediately."""
 
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
@@ -79,7 +79,7 @@ class Client(asyncio.Protocol):
             self.answer.set_exception(error or ConnectionError("The server closed the connection."))
 
     def send(self, request: bytes) -> asyncio.Future[tuple[bytes, bytes]]:
-        """Head and body of the answer, when it comes."""
+        """Send a request. The future holds head and body of the response."""
         self.answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return self.answer

@@ -1,4 +1,4 @@
-"""Runs a command through the real replay, with results made up by the test, and reads what it says."""
+"""Runs a command through the real replay, with results from the test, and reads its reply."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Run:
 
 
 def run(command: Command, asked: Ask | str, *results: Json | Refused) -> Run:
-    """Drives a command to its reply; every result has to be used, and no move to be left open."""
+    """Run a command to its reply. Fails unless every result is used and every move has a result."""
     asked = ask(asked) if isinstance(asked, str) else asked
     recorded = [Result(refused=r) if isinstance(r, Refused) else Result(value=r) for r in results]
     moves: list[ApiCall | BotCall] = []
@@ -47,7 +47,7 @@ def run(command: Command, asked: Ask | str, *results: Json | Refused) -> Run:
 
 
 def said(reply: Reply, language: Language = "en") -> list[str]:
-    """The title and every line as text, in one language."""
+    """Return the title and every line as text, in one language."""
     title = [reply.title.to(language)] if reply.title else []
     return title + [line_text(line, language) for line in reply.lines]
 
@@ -92,4 +92,4 @@ ODD: list[Json] = [
         "data": {"items": [None, 5, "x", [], {}], "res_units": [None, {}, 5], "calendars": [None, {}]},
     },
 ]
-"""Successful responses that hold nothing of what they should."""
+"""Successful responses without the expected fields."""

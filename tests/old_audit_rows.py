@@ -1,4 +1,4 @@
-"""Rows of the past in the audit log, which takes only rows of the moment: for tests of what becomes of old ones."""
+"""Inserts old rows into the audit log, whose trigger accepts only current ones: for tests of retention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 @contextlib.contextmanager
 def past_allowed(connection: Connection) -> Iterator[None]:
-    """As the owner of the tables can, and nobody else: without the trigger that looks at the time of a new row."""
+    """Disable the trigger that checks the time of a new row, as only the owner of the tables can."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("ALTER TABLE audit_log DISABLE TRIGGER audit_log_is_dated"))
         yield

@@ -1,4 +1,4 @@
-"""Rows by the thousand, as a bot leaves them behind that has run for long: for tests of plans, and benchmarks."""
+"""Thousands of rows, as a bot leaves them after a long time: for tests of query plans, and for benchmarks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from sqlalchemy import Connection, text
 
 from bot.store import upgrade_sealing
 from bot.store.transaction import keyring_of
-from tests.history import past_allowed
+from tests.old_audit_rows import past_allowed
 
 KINDS = 20
-"""Of each so many calls one is suspended, one queued for later, and the rest are settled."""
+"""Out of this many calls, one is suspended, one is queued for later, and the rest are settled."""
 
 
 def seal_calls(connection: Connection) -> None:
-    """Gives calls that were not recorded by the bot the proofs that it would have given them."""
+    """Seal calls that the bot has not recorded itself."""
     for each in upgrade_sealing.CALLS:
         upgrade_sealing.seal_all(connection, keyring_of(connection), each)
 
 
 def fill(connection: Connection, rows: int, now: datetime) -> None:
-    """Inserts so many calls, grants, requests, attempts, messages and events, and has them counted."""
+    """Insert this many calls, grants, requests, attempts, messages and events, and analyze the tables."""
     sqlite = connection.dialect.name == "sqlite"
     numbers = (
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT {columns} FROM n"

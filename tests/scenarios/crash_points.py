@@ -1,8 +1,8 @@
-"""The real bot, made to die at a chosen point.
+"""The real bot, killed at a chosen point.
 
-A point is the moment before, or after, one of the flows' waits for the database or for the platform: the process can
-be gone at each of them, and nowhere else does it make a difference. "After" a call of the platform means that the
-platform has done its part and the bot never saw the answer.
+A point is the moment before or after a flow waits for the database or the platform. A crash can only make a difference
+at these points. "After" a call of the platform means that the platform has done its part and the bot never saw the
+answer.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from tests.forking import Call
+from tests.bot_process import Call
 
-from .refitted import run
+from .changed_bot import run
 
 LEASE = timedelta(seconds=2)
-"""Instead of 20 seconds, so that what was interrupted is taken over soon."""
+"""Instead of 20 seconds, so that interrupted work is taken over soon."""
 
 POLLING = {
     ("flows.administrators.release_enabled", "read"),
     ("flows.administrators.show_due_cards", "write"),
     ("flows.authorize.callback.complete_stranded", "write"),
-    ("flows.authorize.device.continue_due", "write"),
+    ("flows.authorize.device.continue_due", "write_one"),
     ("flows.authorize.end.expire_overdue", "write"),
-    ("flows.authorize.token_revocation.revoke_due", "write"),
+    ("flows.authorize.token_revocation.revoke_due", "write_one"),
     ("flows.cards.show_due_cards", "write"),
     ("flows.chores.heartbeat", "write"),
     ("flows.chores.promote_queued_calls", "write"),
@@ -46,14 +46,14 @@ POLLING = {
     ("flows.worker.Worker.claim", "write_one"),
     ("flows.worker.Worker.keep_lease", "write"),
 }
-"""Who looks again and again. To look, and to find nothing, are idle points: the same however often they are passed."""
+"""Waits of polling loops. To poll, and to find nothing, are idle points: it does not matter how often they are passed."""
 
 IDLE = " idle"
 
 
 @dataclass
 class Points:
-    """What was passed is written down, and where `die_at` says so nothing more happens."""
+    """Records each point that is passed, and kills the process at the point `die_at`."""
 
     record: int
     die_at: str
@@ -68,7 +68,7 @@ class Points:
 
 
 class Watched:
-    """Stands for the database or the platform: does what they do, with a point before and after each wait."""
+    """Wraps the database or the platform, with a point before and after each wait."""
 
     def __init__(self, whole: Any, points: Points) -> None:
         self._whole, self._points = whole, points
@@ -88,7 +88,7 @@ class Watched:
 
     def _wait(self, name: str, wait: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         caller = sys._getframe(1)
-        if caller.f_code.co_qualname == "Bot.write_until_stored" and caller.f_back is not None:
+        if caller.f_code.co_qualname in {"Bot.write_until_stored", "Bot.claim_due"} and caller.f_back:
             caller = caller.f_back
         where = f"{caller.f_globals['__name__'].removeprefix('bot.')}.{caller.f_code.co_qualname}"
         if where.startswith("web.health"):
@@ -103,7 +103,7 @@ class Watched:
 
 
 def mortal_bot(*, die_at: str = "", record: str = os.devnull, lease: timedelta = LEASE) -> Call:
-    """A `bot run` that writes down the points it passes, and dies at one."""
+    """Return the call of a `bot run` that records the points it passes, and dies at one."""
     return Call(f"{__name__}:run_mortal", (die_at, record, lease.total_seconds()))
 
 
