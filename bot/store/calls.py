@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
+from bot.core.language import Language
 from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
@@ -680,9 +681,7 @@ def latest_group_of(connection: Connection, user: UserKey) -> str | None:
     return found[0].chat.chat_id if found else None
 
 
-LATEST_LANGUAGE = (
-    select(calls.c.language).where(calls.c.user_key == bindparam("user")).order_by(calls.c.id.desc()).limit(1)
-)
+LATEST_LANGUAGE = select(calls.c.language).where(_of_user).order_by(calls.c.id.desc()).limit(1)
 
 
 def latest_language_of(connection: Connection, user: UserKey) -> Language | None:

@@ -266,9 +266,7 @@ async def strangers(watch: DingTalkWatch) -> None:
 async def operators(watch: DingTalkWatch) -> None:
     world = watch.world
     explained = [["explain", each.user_id] for each in (world.sam, world.ada, world.wei)]
-    for command in [
-        [name] for name in ("status", "users", "requests", "calls", "audit", "errors")
-    ] + explained:
+    for command in [[name] for name in ("status", "users", "requests", "calls", "audit")] + explained:
         for more in ([], ["--json"]):
             code, out, err = await world.cli(*command, *more)
             assert code == 0, err
