@@ -8,7 +8,6 @@ import errno
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -28,15 +27,17 @@ from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
-from bot.flows.chores import CHORES, repeat, upkeep_on_signal
+from bot.flows.chores import CHORES, record_retention, repeat, upkeep_on_signal
 from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.worker import Worker
 from bot.platforms import Connection, admins_of, all_commands, configured
 from bot.settings import Settings, exposed_database
+from bot.stop_signals import stop_signals
 from bot.store import operator_queries, replicas
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring
 from bot.store.open_database import check_schema, open_database, upgrade
+from bot.store.retention import Retention
 from bot.web import routes
 from bot.web.app_keys import Ingresses
 from bot.web.server import Runner
@@ -79,6 +80,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             authorization_ttl=settings.authorization_ttl,
             deferred_ttl=settings.deferred_ttl,
             time_zone=settings.time_zone,
+            retention=Retention(settings.retention, settings.audit_retention),
         )
         database.on_work(bot.signals.calls.set)
         yield refit(bot)
@@ -89,7 +91,7 @@ def keyring_from(settings: Settings) -> Keyring:
 
 
 def run(settings: Settings, refit: Refit = unchanged) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Return the exit code."""
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain. Return the exit code."""
     if settings.auto_migrate:
         upgrade(settings.database_url, keyring_from(settings))
     else:
@@ -114,10 +116,11 @@ closes the connection. Work that is not released by then is claimed again when i
 async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as ingress_stack:
         await takeover.enter(bot)
+        await record_retention(bot)
         application = routes.build(bot, await ingress_stack.enter_async_context(ingresses(settings, bot)))
         runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLER_TIMEOUT)
         await runner.setup()

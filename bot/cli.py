@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from bot import settings
 from bot.core.errors import BotError, ConfigurationError
+from bot.stop_signals import stop_signals
 
 if TYPE_CHECKING:
     from bot.cli_output import Row
@@ -111,16 +112,20 @@ def parser() -> Parser:
             added.set_defaults(run=run)
         return added
 
-    serve = add("run", run_bot, "serve until SIGTERM or SIGINT")
+    serve = add("run", run_bot, "serve until SIGTERM, SIGINT or SIGHUP")
     serve.formatter_class = argparse.RawDescriptionHelpFormatter
     serve.epilog = f"settings, from the environment or a .env file:\n{settings.help_table()}"
     add_sandbox_options(add("sandbox", sandbox, "try the bot in a browser, against an emulated platform"))
     add("doctor", doctor, "check the configuration, the database and the platform")
 
-    database = add("db", None, "make or check the database")
+    database = add("db", None, "make, check or copy the database")
     actions = database.add_subparsers(metavar="ACTION", required=True, title="actions")
     add("upgrade", upgrade_database, "bring the database to the newest migration", actions)
     add("check", check_database, "exit 1 unless the database is there and up to date", actions)
+    copy = add(
+        "backup", back_up_database, "copy a SQLite database to a new file, also while the bot runs", actions
+    )
+    copy.add_argument("file", metavar="FILE", type=file_path, help="the copy; must not exist")
 
     add_json_option(add("status", status, "what waits, what runs, what failed"))
     for name, run, summary in (
@@ -197,12 +202,19 @@ def text(argument: str) -> str:
     return argument
 
 
+def file_path(argument: str) -> Path:
+    """Return the path, which may be undecodable but not empty or a folder."""
+    if not argument or argument.endswith("/") or not Path(argument).name or Path(argument).name == "..":
+        raise argparse.ArgumentTypeError(f"{argument!r} does not name a file")
+    return Path(argument)
+
+
 # --- serving -------------------------------------------------------------------------------------------------
 
 
 def run_bot(chosen: argparse.Namespace) -> int:
     # Until the bot is loaded and its database upgraded, there is nothing to drain.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, lambda *_: sys.exit(DONE))
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
@@ -272,6 +284,15 @@ def check_database(chosen: argparse.Namespace) -> int:
 
     check_schema(url)
     print("The database is there and up to date.")
+    return DONE
+
+
+def back_up_database(chosen: argparse.Namespace) -> int:
+    url = operator_settings().database_url
+    from bot.store.backup import copy_database  # noqa: PLC0415
+
+    copy_database(url, chosen.file)
+    print(f"Copied the database to {chosen.file}.")
     return DONE
 
 

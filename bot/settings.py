@@ -1,6 +1,7 @@
 """The settings: one table that defines the parsing, the errors, the help and the README's table.
 
-Values come from the environment, else from a `.env` file in the working directory. Error messages contain no secret.
+Values come from the environment, else from a `.env` file in the working directory. A secret may come from a file that a
+variable names (see `secret_files`). Error messages contain no secret.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bot.core.errors import ConfigurationError
 from bot.core.network import VARIABLES, Network, is_loopback, read_network
 from bot.core.secrets import Secret
 from bot.core.times import find_zone
+from bot.secret_files import UnusableFileError, file_variable, files_to_protect, is_given, read_secret
 
 Brand = Literal["lark", "feishu"]
 TokenEndpointVersion = Literal["v3", "v2", "v1"]
@@ -98,6 +100,9 @@ class Settings(OperatorSettings):
     auto_migrate: bool
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    retention: timedelta
+    """How long what is settled is kept."""
+    audit_retention: timedelta
     network: Network
     """Proxies and certificate authorities of outgoing connections."""
     time_zone: str
@@ -144,6 +149,18 @@ def _duration(value: str) -> timedelta:
     if not _is_number(value) or not 1 <= int(value) <= _LONGEST_DURATION:
         raise ValueError(f"{_shown(value)} is not a duration. Write whole seconds, from 1.")
     return timedelta(seconds=int(value))
+
+
+_LONGEST_RETENTION = 36_500
+"""Days. More could exceed the range of the databases' times."""
+
+
+def _days(value: str) -> timedelta:
+    if not _is_number(value) or not 1 <= int(value) <= _LONGEST_RETENTION:
+        raise ValueError(
+            f"{_shown(value)} is not a number of days. Write whole days, from 1 to {_LONGEST_RETENTION}."
+        )
+    return timedelta(days=int(value))
 
 
 def _is_number(value: str) -> bool:
@@ -525,6 +542,20 @@ BOT: tuple[Setting, ...] = (
         default="UTC",
     ),
     Setting(
+        name="BOT_RETENTION_DAYS",
+        field="retention",
+        parse=_days,
+        meaning="Days for which settled calls and requests are kept.",
+        default="30",
+    ),
+    Setting(
+        name="BOT_AUDIT_RETENTION_DAYS",
+        field="audit_retention",
+        parse=_days,
+        meaning="Days for which the audit log is kept; the database refuses to delete younger entries.",
+        default="365",
+    ),
+    Setting(
         name="BOT_LOG_FORMAT",
         field="log_format",
         parse=_one_of("text", "json"),
@@ -559,7 +590,9 @@ SECRETS = (
     "BOT_ENCRYPTION_KEYS",
     "BOT_DATABASE_URL",
 )
-"""Variables that may contain a secret; a database URL can contain a password."""
+"""Variables that may contain a secret; a database URL can contain a password. Each can be read from a file instead."""
+
+SECRET_FILES = tuple(file_variable(name) for name in SECRETS)
 
 ROUTING_VARIABLES = (
     "LARK_OPEN_URL",
@@ -573,6 +606,7 @@ ROUTING_VARIABLES = (
     "DINGTALK_JSAPI_URL",
     "BOT_PUBLIC_URL",
     "BOT_DATABASE_URL",
+    "BOT_DATABASE_URL_FILE",
     "BOT_ADMINS",
     *(each for name in sorted(set(VARIABLES.values())) for each in (name, name.lower())),
     "SSL_CERT_FILE",
@@ -624,7 +658,9 @@ def exposed(file: Path) -> Iterable[str]:
 
 def _redirected_secrets(in_file: Mapping[str, str]) -> Iterable[str]:
     """Yield a warning for each variable by which the file could send a secret of the environment elsewhere."""
-    elsewhere = [name for name in SECRETS if os.environ.get(name) and name not in ROUTING_VARIABLES]
+    elsewhere = [
+        name for name in (*SECRETS, *SECRET_FILES) if os.environ.get(name) and name not in ROUTING_VARIABLES
+    ]
     if not elsewhere:
         return
     for name in ROUTING_VARIABLES:
@@ -648,7 +684,12 @@ def exposed_database(database_url: str) -> Iterable[str]:
 
 
 def _warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
-    return (*unknown_variables(environ), *(environ.warnings if isinstance(environ, Environment) else ()))
+    files = (line for file in files_to_protect(SECRETS, environ) for line in exposed(file))
+    return (
+        *unknown_variables(environ),
+        *(environ.warnings if isinstance(environ, Environment) else ()),
+        *files,
+    )
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -697,7 +738,11 @@ def _lark_problems(lark: Mapping[str, Any], values: Mapping[str, Any]) -> Iterab
 
 def _given(table: Iterable[Setting], environ: Mapping[str, str], *, required: bool) -> list[str]:
     """Return the variables of a platform that are set: its credentials, or all others."""
-    return [each.name for each in table if each.required is required and environ.get(each.name, "").strip()]
+    return [each.name for each in table if each.required is required and _is_set(each.name, environ)]
+
+
+def _is_set(name: str, environ: Mapping[str, str]) -> bool:
+    return is_given(name, environ) if name in SECRETS else bool(environ.get(name, "").strip())
 
 
 def _not_served(table: Sequence[Setting], environ: Mapping[str, str]) -> Iterable[str]:
@@ -739,7 +784,11 @@ def _parse(
     problems: list[str] = []
     brand: Brand = "feishu" if environ.get("LARK_BRAND", "").strip().lower() == "feishu" else "lark"
     for setting in table:
-        written = environ.get(setting.name)
+        try:
+            written = _written(setting, environ)
+        except UnusableFileError as error:
+            problems.append(str(error))
+            continue
         text = written.strip() if written is not None else ""
         if not text:
             default = setting.default if isinstance(setting.default, str | None) else setting.default[brand]
@@ -759,6 +808,12 @@ def _parse(
         except ValueError as error:
             problems.append(f"{setting.name}: {error}")
     return values, problems
+
+
+def _written(setting: Setting, environ: Mapping[str, str]) -> str | None:
+    if setting.name in SECRETS:
+        return read_secret(setting.name, environ)
+    return environ.get(setting.name)
 
 
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’"}
@@ -781,7 +836,7 @@ def _require_usable(name: str, text: str) -> None:
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return a warning for each variable with a prefix of ours that is not a setting, most likely a typing error."""
-    known = {setting.name for setting in TABLE}
+    known = {setting.name for setting in TABLE} | set(SECRET_FILES)
     lines = []
     unknown = [name for name in sorted(environ) if name.startswith(_PREFIXES) and name not in known]
     if links := [name for name in unknown if _SERVICE_VARIABLE.fullmatch(name)]:
@@ -819,9 +874,15 @@ def describe_default(setting: Setting) -> str:
             return "by brand: " + ", ".join(f"`{origin}`" for origin in by_brand.values())
 
 
+def _described(setting: Setting) -> str:
+    if setting.name in SECRETS:
+        return f"{setting.meaning} Or `{file_variable(setting.name)}`: the file that contains it."
+    return setting.meaning
+
+
 def markdown_table() -> str:
     """Return the table of the README."""
-    rows = [f"| `{each.name}` | {each.meaning} | {describe_default(each)} |" for each in TABLE]
+    rows = [f"| `{each.name}` | {_described(each)} | {describe_default(each)} |" for each in TABLE]
     return "\n".join(["| variable | meaning | default |", "|---|---|---|", *rows])
 
 
@@ -830,6 +891,6 @@ def help_table() -> str:
     rows = []
     for each in TABLE:
         default = describe_default(each).replace("`", "")
-        meaning = each.meaning.replace("`", "")
+        meaning = _described(each).replace("`", "")
         rows.append(f"  {each.name}{f'  ({default})' if default else ''}\n      {meaning}")
     return "\n".join(rows)

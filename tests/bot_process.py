@@ -219,6 +219,7 @@ def attend(line: socket.socket) -> None:
 
 def become(order: dict[str, Any], output: int, errors: int) -> int:
     """In the new process: set it up as if it had been started like this, and make the call."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may have been started with nohup
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["directory"])

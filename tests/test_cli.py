@@ -327,10 +327,11 @@ def test_bot_run_without_migrating_names_the_command_that_does(bot: Operator) ->
     assert "BOT_DATABASE_URL" in one_line(bot("run", **app))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_bot_run_can_be_stopped_while_it_still_starts(bot: Operator, number: int) -> None:
     starting = subprocess.Popen(
-        [sys.executable, "-m", "bot", "run"],
+        # The tests may have been started with nohup, which is inherited.
+        ["env", "--default-signal=HUP", sys.executable, "-m", "bot", "run"],
         cwd=bot.directory,
         env=bot.environment | {"LARK_APP_ID": "cli_1", "LARK_APP_SECRET": "x", "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,

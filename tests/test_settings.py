@@ -56,6 +56,19 @@ def test_the_brand_picks_the_origins_that_are_not_given() -> None:
     assert loaded.applink_url == "https://applink.feishu.cn"
 
 
+@pytest.mark.parametrize("name", ["BOT_RETENTION_DAYS", "BOT_AUDIT_RETENTION_DAYS"])
+def test_a_retention_is_whole_days(name: str) -> None:
+    loaded = load()
+    assert (loaded.retention, loaded.audit_retention) == (timedelta(days=30), timedelta(days=365))
+    field = "retention" if name == "BOT_RETENTION_DAYS" else "audit_retention"
+    for written, days in (("1", 1), (" 90 ", 90), ("36500", 36_500)):
+        assert getattr(load(**{name: written}), field) == timedelta(days=days)
+    for wrong in ("0", "-1", "36501", "1.5", "30d", "forever", "٣", "9" * 30):
+        (line,) = problems_of({**ENOUGH, name: wrong})
+        assert line.startswith(f"{name}: ")
+        assert "whole days" in line
+
+
 def test_explicitly_empty_means_something_only_where_the_table_says_so() -> None:
     loaded = load(BOT_PUBLIC_URL="", LARK_APPLINK_URL="  ", BOT_PORT="", LARK_ENCRYPT_KEY="", BOT_ADMINS="")
     assert loaded.public_url is None
@@ -423,7 +436,167 @@ def test_a_dotenv_file_that_directs_a_secret_of_the_environment_is_a_warning(
     assert warnings_of(tmp_path) == ()
 
 
-VARIABLES = st.sampled_from([each.name for each in settings.TABLE] + ["BOT_PUBLIC_URLS", "LARK_"])
+PLATFORM_SECRETS = {
+    "LARK_APP_SECRET": "hush-hush",
+    "LARK_ENCRYPT_KEY": "hush-hush",
+    "LARK_VERIFICATION_TOKEN": "hush-hush",
+    "DINGTALK_CLIENT_SECRET": "hush-hush",
+    "BOT_ENCRYPTION_KEYS": KEY,
+    "BOT_DATABASE_URL": "postgresql://bot:hush-hush@db/bot",
+}
+"""A value for each secret."""
+
+
+def with_file(name: str, file: Path | str) -> dict[str, str]:
+    """Enough settings, with one secret in a file."""
+    given_all = {**ENOUGH, **DINGTALK}
+    given_all.pop(name, None)
+    return {**given_all, f"{name}_FILE": str(file)}
+
+
+def secret_values(loaded: settings.Settings) -> dict[str, str]:
+    """Every secret of the settings, by the name of its variable."""
+    found: dict[str, str] = {}
+    for each in settings.TABLE:
+        holder = next((h for h in (loaded.lark, loaded.dingtalk, loaded) if hasattr(h, each.field)), None)
+        value = getattr(holder, each.field, None)
+        if each.name in settings.SECRETS and value:
+            keys = value if isinstance(value, tuple) else (value,)
+            found[each.name] = ",".join(key.reveal() if isinstance(key, Secret) else key for key in keys)
+    return found
+
+
+def test_every_secret_can_be_in_a_file() -> None:
+    assert PLATFORM_SECRETS.keys() == set(settings.SECRETS)
+    secret_fields = {
+        each.name
+        for each in settings.TABLE
+        if each.parse is settings._secret or each.field in {"encryption_keys", "database_url"}
+    }
+    assert secret_fields == set(settings.SECRETS)
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+@pytest.mark.parametrize(
+    "written", ["{}", "{}\n", "{}\r\n", "\ufeff{}\n\n"], ids=["bare", "newline", "Windows", "byte order mark"]
+)
+def test_a_secret_is_read_from_its_file(tmp_path: Path, name: str, written: str) -> None:
+    (tmp_path / "secret").write_bytes(written.format(PLATFORM_SECRETS[name]).encode())
+    (tmp_path / "secret").chmod(0o600)
+    loaded = settings.load(with_file(name, tmp_path / "secret"))
+    assert secret_values(loaded)[name] == PLATFORM_SECRETS[name]
+    assert loaded.warnings == ()
+
+
+def test_the_credentials_of_a_platform_may_all_be_in_files(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush-hush\n")
+    (tmp_path / "secret").chmod(0o600)
+    given_all = {**ENOUGH, "LARK_APP_SECRET_FILE": str(tmp_path / "secret")}
+    del given_all["LARK_APP_SECRET"]
+    assert secret_values(settings.load(given_all))["LARK_APP_SECRET"] == "hush-hush"
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+def test_a_secret_and_its_file_at_once_are_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text(PLATFORM_SECRETS[name])
+    both = with_file(name, tmp_path / "secret") | {name: PLATFORM_SECRETS[name]}
+    (line,) = problems_of(both)
+    assert line == f"{name} and {name}_FILE are both set. Unset one of them."
+    both[name] = " "
+    assert settings.load(both)
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [
+        (lambda file: None, "No such file or directory"),
+        (lambda file: file.mkdir(), "Is a directory"),
+        (lambda file: file.touch(), "is empty"),
+        (lambda file: file.write_text(" \n\n"), "is empty"),
+        (lambda file: file.write_bytes(b"hush-hush\xff"), "UTF-8"),
+        (lambda file: file.write_text("hush-hush" * 10_000), "too large"),
+        (lambda file: file.symlink_to("/dev/zero"), "too large"),
+        (lambda file: file.symlink_to(file), "symbolic links"),
+    ],
+    ids=["absent", "folder", "empty", "blank", "binary", "large", "endless", "circle"],
+)
+def test_a_file_without_a_secret_is_one_line_that_names_the_variable(
+    tmp_path: Path, name: str, prepare: Callable[[Path], object], says: str
+) -> None:
+    prepare(tmp_path / "secret")
+    (line,) = problems_of(with_file(name, tmp_path / "secret"))
+    assert line.startswith(f"{name}_FILE: the file ")
+    assert says in line
+    assert "hush-hush" not in line
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+def test_a_secret_in_place_of_the_name_of_its_file_is_not_repeated(name: str) -> None:
+    for value in (PLATFORM_SECRETS[name], "hush-hush" * 1000, "hush-hush\0"):
+        (line,) = problems_of(with_file(name, value))
+        assert line.startswith(f"{name}_FILE: the file cannot be read (")
+        assert value not in line
+        assert "hush-hush" not in line
+
+
+@pytest.mark.parametrize("written", ["two hush-hush words", '"hush-hush"', "one\nhush-hush"])
+def test_a_wrong_value_in_a_file_is_one_line_that_names_the_variable(tmp_path: Path, written: str) -> None:
+    (tmp_path / "secret").write_text(written)
+    for name in settings.SECRETS:
+        (line,) = problems_of(with_file(name, tmp_path / "secret"))
+        assert line.startswith(f"{name}: ")
+        assert "hush-hush" not in line
+
+
+def test_only_a_secret_can_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "port").write_text("81")
+    loaded = load(BOT_PORT_FILE=str(tmp_path / "port"), LARK_APP_SECRET_FIL="x")
+    assert loaded.port == 8080
+    assert [line.partition(",")[0] for line in loaded.warnings] == [
+        "BOT_PORT_FILE is not a setting",
+        "LARK_APP_SECRET_FIL is not a setting",
+    ]
+
+
+def test_an_operators_command_reads_only_the_files_that_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("sqlite:///x.db\n")
+    loaded = settings.load_for_operator(
+        {"BOT_DATABASE_URL_FILE": str(tmp_path / "url"), "LARK_APP_SECRET_FILE": str(tmp_path / "none")}
+    )
+    assert loaded.database_url == "sqlite:///x.db"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o606])
+def test_a_file_of_a_secret_that_everybody_can_read_is_a_warning(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "app_secret"
+    file.write_text("hush-hush")
+    file.chmod(mode)
+    (line,) = settings.load(with_file("LARK_APP_SECRET", file)).warnings
+    assert line.startswith("app_secret can be ")
+    assert "chmod o-rwx app_secret" in line
+    file.chmod(0o640)
+    assert settings.load(with_file("LARK_APP_SECRET", file)).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["LARK_OPEN_URL", "BOT_DATABASE_URL_FILE"])
+def test_a_dotenv_file_that_directs_a_secret_from_a_file_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "url").write_text("sqlite:///other.db")
+    (tmp_path / "url").chmod(0o600)
+    value = str(tmp_path / "url") if name.endswith("_FILE") else "https://other.example.com"
+    (tmp_path / ".env").write_text(f"{name}={value}\n", encoding="utf-8")
+    for each in (*settings.SECRETS, name):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv("LARK_APP_SECRET_FILE", "/run/secrets/app_secret")
+    (line,) = warnings_of(tmp_path)
+    assert line.startswith(f"{name} comes from .env while LARK_APP_SECRET_FILE comes from the environment")
+
+
+VARIABLES = st.sampled_from(
+    [each.name for each in settings.TABLE] + [*settings.SECRET_FILES, "BOT_PUBLIC_URLS", "LARK_"]
+)
 VALUES = st.sampled_from(
     [
         "",

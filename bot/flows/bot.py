@@ -22,6 +22,7 @@ from bot.flows.replica_memory import (
 )
 from bot.flows.throttling import Capacity, RepeatedLogs, Throttle, UserPacing
 from bot.store.queue import Claim
+from bot.store.retention import Retention
 
 if TYPE_CHECKING:
     from bot.store.transaction import Connection, Database
@@ -59,6 +60,8 @@ class Bot:
     deferred_ttl: timedelta
     time_zone: str = "UTC"
     """The time zone of users whose own is unknown."""
+    retention: Retention = field(default_factory=Retention)
+    """How long settled rows and the audit log are kept."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim is valid without being extended. Then another replica may claim the work."""
     signals: WorkSignals = field(default_factory=WorkSignals)

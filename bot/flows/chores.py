@@ -17,7 +17,7 @@ from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.recall import drop_recalled
 from bot.flows.reactions import remove_due
-from bot.store import claims, key_rotation, replicas, retention
+from bot.store import audit, claims, key_rotation, replicas, retention
 from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
@@ -80,12 +80,24 @@ async def heartbeat(bot: Bot) -> None:
     bot.heartbeat.record()
 
 
+async def record_retention(bot: Bot) -> None:
+    """Tell the database how long it has to keep the audit log. Once, at startup."""
+    now = utc_now()
+    in_force = await bot.database.write(lambda c: audit.record_retention(c, bot.retention.audit, now))
+    for app, days in in_force.items():
+        log.warning(
+            "BOT_AUDIT_RETENTION_DAYS has no effect, because this role may not change audit_retention: change the row as "
+            "the owner of the tables",
+            extra={"app": app, "days": days},
+        )
+
+
 async def prune(bot: Bot) -> None:
     """Delete rows whose retention period is over (see docs/operating.md)."""
     now = utc_now()
     has_more = True
     while has_more:
-        deleted = await bot.database.write(lambda c: retention.prune(c, now))
+        deleted = await bot.database.write(lambda c: retention.prune(c, now, bot.retention))
         has_more = deleted >= retention.BATCH_SIZE
         await asyncio.sleep(PRUNE_PAUSE)
 

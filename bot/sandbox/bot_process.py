@@ -117,7 +117,7 @@ class BotProcess:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("LARK_", "BOT_")) and not name.upper().endswith("_PROXY")
+            if not name.startswith(("LARK_", "DINGTALK_", "BOT_")) and not name.upper().endswith("_PROXY")
         }
         # The bot runs in the data directory, where `-m bot` does not find a checkout that is not installed.
         paths = [str(PACKAGE_ROOT), inherited.get("PYTHONPATH", "")]

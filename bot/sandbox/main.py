@@ -59,7 +59,7 @@ def run(
     platform_only: bool,
     platform: str = "lark",
 ) -> int:
-    """Serve until SIGINT or SIGTERM and return the exit code.
+    """Serve until SIGINT, SIGTERM or SIGHUP and return the exit code.
 
     `port` None: the port of the last start in `data_dir`, otherwise the default, otherwise a free one. `data_dir`
     None: a temporary directory, removed at the end.
@@ -213,10 +213,13 @@ def report(emulator: Emulator, bot: BotProcess) -> None:
 
 
 def stop_signal() -> asyncio.Event:
-    """Return an event that SIGINT and SIGTERM set."""
+    """Return an event that SIGINT, SIGTERM and SIGHUP set; SIGHUP only if it is not ignored, as with `nohup`."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, stopped.set)
     return stopped
 

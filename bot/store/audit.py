@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, insert, literal_column, select
+from sqlalchemy import ColumnElement, Connection, case, insert, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import insert as dialect_insert
 
 from bot.core.people import UserKey
-from bot.store import queue
 from bot.store.queue import BEFORE, pruning
-from bot.store.schema import audit_log
-from bot.store.statements import APPS, bind, of_app_or_unknown
+from bot.store.schema import audit_log, audit_retention
+from bot.store.statements import APPS, apps_of, bind, of_app
 
 _moment = bind("moment", audit_log.c.at)
 
@@ -154,9 +154,56 @@ def _own_app(connection: Connection) -> str:
     return apps[0] if len(apps) == 1 else ""
 
 
-PRUNE = pruning(audit_log, audit_log.c.at < BEFORE, of_app=of_app_or_unknown)
+# --- retention -------------------------------------------------------------------------------------------
+
+DEFAULT_RETENTION = timedelta(days=365)
+"""For apps without a row in `audit_retention`, and for entries without an app."""
+CLOCK_DIFFERENCE = timedelta(hours=1)
+"""Entries are deleted that much later, because the database decides by its own clock whether they may be."""
+
+RECORDED = select(audit_retention.c.days).where(of_app(audit_retention))
+RECORD = dialect_insert(audit_retention).on_conflict_do_nothing()
+CHANGE = update(audit_retention).where(of_app(audit_retention))
+MAY_CHANGE = text("SELECT has_table_privilege('audit_retention', 'UPDATE')")
 
 
-def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete entries older than `before`; return how many. The database refuses to delete those under 90 days old."""
-    return queue.prune(connection, PRUNE, limit, before=before)
+def record_retention(connection: Connection, period: timedelta, now: datetime) -> dict[str, int]:
+    """Tell the database how long the entries of the process's apps are kept.
+
+    Returns the days that stay in force, by app, if this role may not change them.
+    """
+    refused: dict[str, int] = {}
+    for app in apps_of(connection):
+        connection.execute(RECORD, {"app": app, "days": period.days})
+        recorded: int = connection.execute(RECORDED, {"own_app": app}).scalar_one()
+        if recorded == period.days:
+            continue
+        if connection.dialect.name == "postgresql" and not connection.execute(MAY_CHANGE).scalar():
+            refused[app] = recorded
+            continue
+        connection.execute(CHANGE, {"own_app": app, "days": period.days})
+        write(
+            connection,
+            "audit_retention_changed",
+            user=None,
+            app=app,
+            now=now,
+            days=period.days,
+            before=recorded,
+        )
+    return refused
+
+
+PRUNE = pruning(audit_log, audit_log.c.at < BEFORE)
+
+
+def prune(connection: Connection, now: datetime, period: timedelta, limit: int) -> int:
+    """Delete entries older than `period`, or than the database allows if that is longer; return how many."""
+    deleted = 0
+    # Earlier releases, and a process that serves several apps, wrote entries without an app.
+    for app in (*apps_of(connection), ""):
+        recorded = connection.execute(RECORDED, {"own_app": app}).scalar()
+        allowed = DEFAULT_RETENTION if recorded is None else timedelta(days=recorded)
+        before = now - max(period, allowed) - CLOCK_DIFFERENCE
+        deleted += connection.execute(PRUNE, {"own_app": app, "limit": limit, "before": before}).rowcount
+    return deleted

@@ -777,7 +777,16 @@ audit_log = Table(
     app_of_writer(),
     Index("ix_audit_log_at", "app", "at"),
     Index("ix_audit_log_user_key", "user_key", "id"),
-    comment="What happened to which user. Rows cannot be changed, and not be deleted for 90 days",
+    comment="What happened to which user. Rows cannot be changed, and not be deleted before the time in audit_retention",
+)
+
+audit_retention = Table(
+    "audit_retention",
+    metadata,
+    required("app", Text, APP, primary_key=True),
+    required("days", Integer, "How long entries of the audit log are kept (BOT_AUDIT_RETENTION_DAYS)"),
+    CheckConstraint("days BETWEEN 1 AND 36500", name="days"),
+    comment="How long the audit log of each app is kept: the database deletes no younger entry",
 )
 
 key_check = Table(

@@ -45,6 +45,8 @@ async def test_the_documented_role_suffices_for_the_bot_and_for_no_more(
                 "UPDATE audit_log SET action = 'x'",
                 "DELETE FROM audit_log",
                 "TRUNCATE audit_log",
+                "UPDATE audit_retention SET days = 1",
+                "DELETE FROM audit_retention",
                 "DROP TABLE sessions",
                 "ALTER TABLE audit_log DISABLE TRIGGER ALL",
                 "UPDATE alembic_version SET version_num = '0001'",
@@ -52,6 +54,11 @@ async def test_the_documented_role_suffices_for_the_bot_and_for_no_more(
             ):
                 with pytest.raises(DBAPIError, match=r"permission denied|must be owner|audit_log"):
                     await replicas.rows(forbidden)
+            assert await replicas.one("SELECT days FROM audit_retention") == 365
+        async with Replicas(world, url) as replicas:
+            await replicas.start(1, BOT_AUTO_MIGRATE="false", BOT_AUDIT_RETENTION_DAYS="30")
+            assert await replicas.one("SELECT days FROM audit_retention") == 365
+            assert "BOT_AUDIT_RETENTION_DAYS has no effect" in world.log_tail()
     finally:
         administer(postgresql_url, f"DROP OWNED BY {role}")
         administer(postgresql_url, f"DROP ROLE {role}")

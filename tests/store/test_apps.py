@@ -60,7 +60,7 @@ ZOE = UserKey("lark", "cli_2", "tenant_1", ANNA.open_id)
 """The same open_id in another app: somebody else."""
 FAR = NOW + timedelta(days=4000)
 LEASE = timedelta(seconds=20)
-LONG_AGO = datetime.now(UTC) - timedelta(days=200)
+LONG_AGO = datetime.now(UTC) - timedelta(days=500)
 """By the database's own clock: younger entries of the audit log cannot be deleted."""
 
 
@@ -97,6 +97,7 @@ async def fill_with_all(database: Database, person: UserKey) -> None:
         settle_some(c, person)
         with past_allowed(c):
             c.execute(insert(schema.audit_log).values(at=LONG_AGO, action="x", detail="{}", app=person.app))
+        c.execute(insert(schema.audit_retention).values(app=person.app, days=365))
 
     await database.write(work)
     await database.write(lambda c: replicas.heartbeat(c, f"old-{person.app_id}", "host", ["k"], NOW))
@@ -169,8 +170,8 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "old sessions": lambda c: sessions.prune(c, FAR, 10),
     "old revocations": lambda c: revocations.prune(c, FAR, 10),
     "old replicas": lambda c: replicas.prune(c, FAR, 10),
-    "old audit entries": lambda c: audit.prune(c, LONG_AGO + timedelta(days=1), 10),
-    "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=95)),
+    "old audit entries": lambda c: audit.prune(c, LONG_AGO + timedelta(days=366), timedelta(days=365), 10),
+    "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=370)),
     "take-over": lambda c: takeover.from_everyone(c, NOW, LEASE),
     "link": lambda c: requests.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
     "state": lambda c: attempts.consumed_before(c, app_of(c), f"state of {ANNA.open_id}"),

@@ -14,7 +14,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, Connection, TextClause, bindparam, insert, inspect, select, text
+from sqlalchemy import (
+    CheckConstraint,
+    Connection,
+    TextClause,
+    bindparam,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import DatabaseNotReady
@@ -218,22 +228,23 @@ async def test_the_audit_log_cannot_be_changed_nor_recent_rows_deleted(database:
 
     def write_history(c: Connection) -> None:
         with past_allowed(c):
-            for age in (89, 91):
-                old = select(now_but(days=age), audit_log.c.action, audit_log.c.detail).limit(1)
-                c.execute(insert(audit_log).from_select(["at", "action", "detail"], old))
+            for age in (364, 366):
+                columns = (audit_log.c.action, audit_log.c.detail, audit_log.c.app)
+                old = select(now_but(days=age), *columns).limit(1)
+                c.execute(insert(audit_log).from_select(["at", "action", "detail", "app"], old))
 
     def now_but(days: int) -> Any:
         return bindparam(f"at_{days}", now - timedelta(days=days), type_=audit_log.c.at.type)
 
     await database.write(write)
     await database.write(write_history)
-    old = now - timedelta(days=90)
     for statement in ("UPDATE audit_log SET action = 'nothing'", "DELETE FROM audit_log"):
         with pytest.raises(DBAPIError, match="audit_log is"):
             await database.write(lambda c, s=statement: c.execute(text(s)) and None)
-    assert await database.write(lambda c: audit.prune(c, old, limit=5)) == 1
-    with pytest.raises(DBAPIError, match="audit_log is"):
-        await database.write(lambda c: audit.prune(c, now, limit=5))
+    assert await database.write(lambda c: audit.prune(c, now, timedelta(days=1), limit=5)) == 1
+    younger = delete(audit_log).where(audit_log.c.at < now - timedelta(days=363))
+    with pytest.raises(DBAPIError, match="audit_log is kept"):
+        await database.write(lambda c: c.execute(younger) and None)
     rows = await database.read(lambda c: c.execute(text("SELECT action, detail FROM audit_log")).all())
     assert [tuple(row) for row in rows] == [("grant_stored", '{"scopes": ["a"], "code": 7}')] * 2
 
