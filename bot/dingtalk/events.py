@@ -108,7 +108,10 @@ def reply_session(data: Fields) -> ReplySession | None:
     url, expires_at = data.get("sessionWebhook"), data.get("sessionWebhookExpiredTime")
     if not isinstance(url, str) or not 0 < len(url) <= MAX_URL_LENGTH or expires_at is None:
         return None
-    return ReplySession(Secret(url), parse_milliseconds(expires_at, "sessionWebhookExpiredTime"))
+    try:
+        return ReplySession(Secret(url), parse_milliseconds(expires_at, "sessionWebhookExpiredTime"))
+    except MalformedField:
+        return None  # it can be answered in another way
 
 
 def message_text(data: Fields) -> str | None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from bot.core.api import Json
 from bot.core.event_fields import is_id
+from bot.core.strict_json import decode as decode_json
+from bot.transport.json_limits import is_costly
 
 SYSTEM, EVENT, CALLBACK = "SYSTEM", "EVENT", "CALLBACK"
 
@@ -47,28 +49,27 @@ class Frame:
             "message": "OK" if code == 200 else "not accepted",
             "data": json.dumps(data, ensure_ascii=False),
         }
-        return json.dumps(answer, ensure_ascii=False)
+        # A ping may hold half a character, which cannot be sent.
+        return json.dumps(answer, ensure_ascii=False).encode(errors="replace").decode()
 
     def answer_ping(self) -> str:
         """Return the answer to a ping, which repeats its data."""
         try:
-            data = json.loads(self.data)
-        except (ValueError, RecursionError):
-            data = None
-        return self.answer(data if isinstance(data, dict) else {})
+            return self.answer(parse_object(self.data) or {})
+        except RecursionError:
+            return self.answer({})
 
 
 def decode(text: str) -> Frame:
     """Return the frame in a text. Raises `FrameError`."""
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        raise FrameError("a frame that is not JSON") from None
-    headers = parsed.get("headers") if isinstance(parsed, dict) else None
+    parsed = parse_object(text)
+    if parsed is None:
+        raise FrameError("a frame that is no JSON object")
+    headers = parsed.get("headers")
     if not isinstance(headers, dict):
         raise FrameError("a frame without headers")
     kind, topic, data = parsed.get("type"), headers.get("topic"), parsed.get("data")
-    if kind not in {SYSTEM, EVENT, CALLBACK} or not is_id(topic):
+    if not isinstance(kind, str) or kind not in {SYSTEM, EVENT, CALLBACK} or not is_id(topic):
         raise FrameError("a frame without type or topic")
     return Frame(kind, topic, read_id(headers), data if isinstance(data, str) else "")
 
@@ -76,3 +77,14 @@ def decode(text: str) -> Frame:
 def read_id(headers: Mapping[str, Any]) -> str:
     message_id = headers.get("messageId")
     return message_id if is_id(message_id) else ""
+
+
+def parse_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object in a text, or None for anything else, or what takes long to parse."""
+    if is_costly(text.encode(errors="replace")):
+        return None
+    try:
+        parsed = decode_json(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if type(parsed) is dict else None

@@ -14,10 +14,8 @@ from typing import Any
 
 from bot.core.events import Event, Ignored, Unauthentic
 from bot.core.secrets import Secret
-from bot.core.strict_json import decode
 from bot.dingtalk.events import ReceivedMessage, Recipient, parse_click, parse_message
-from bot.dingtalk.frames import CARDS, EVENT, MESSAGES, Frame
-from bot.transport.json_limits import is_costly
+from bot.dingtalk.frames import CARDS, EVENT, MESSAGES, Frame, parse_object
 
 MAX_AGE = 3600
 """Seconds after which a signed timestamp is stale."""
@@ -103,7 +101,11 @@ def authenticated(
         return Unauthentic("the signature does not match" if is_signed else "not signed", 401)
     if not is_fresh(timestamp, now):
         return Unauthentic("the signed timestamp is stale or ahead", 401)
-    return parse_object(body) or Unauthentic("signed, but not a JSON object", 400)
+    try:
+        data = parse_object(body.decode())
+    except UnicodeDecodeError:
+        data = None
+    return data or Unauthentic("signed, but not a JSON object", 400)
 
 
 def is_fresh(timestamp: str, now: float) -> bool:
@@ -113,23 +115,13 @@ def is_fresh(timestamp: str, now: float) -> bool:
     return -MAX_CLOCK_SKEW <= now - int(timestamp) / 1000 <= MAX_AGE
 
 
-def parse_object(body: bytes) -> dict[str, Any] | None:
-    if is_costly(body):
-        return None
-    try:
-        parsed = decode(body.decode())
-    except (ValueError, RecursionError):
-        return None
-    return parsed if type(parsed) is dict else None
-
-
 def receive_frame(recipient: Recipient, frame: Frame) -> Parsed:
     """Parse a frame of the long connection, which the connection itself authenticates."""
     if not frame.message_id:
         return Unauthentic("a frame without an id", 400)
     if frame.type == EVENT:
         return Ignored(frame.message_id, f"an event of type {frame.topic}")
-    data = parse_object(frame.data.encode(errors="replace"))
+    data = parse_object(frame.data)
     if data is None:
         return Unauthentic("data that is not a JSON object", 400)
     match frame.topic:

@@ -205,6 +205,9 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
     language = await language_for(bot, request.user, calls_of_card) if platform.monolingual else "en"
     content = platform.render_card(card, language)
     if request.card.message_id is None:
+        if card.face is Face.REDEEMING and not can_change_cards(platform):
+            # The consent may still fail, and this message would stay without a link.
+            content = platform.render_card(replace(card, face=Face.WAITING), language)
         destination = card_destination(request, [asked] if asked else waiting)
         sent = await send_by_any_route(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):
@@ -251,7 +254,7 @@ async def announce_change(
 
 
 async def language_for(bot: Bot, user: UserKey, asked: Sequence[DeferredCall] = ()) -> Language:
-    """Return the language for a user: of their latest call, else of what they wrote before."""
+    """Return the language for a user: of the call that asks, else the client's, else of their latest call."""
     if asked:
         return asked[-1].language
     return await bot.database.read(lambda c: users.language(c, user))

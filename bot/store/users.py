@@ -122,10 +122,21 @@ def profile(connection: Connection, user: UserKey) -> UserProfile | None:
     return None if found is None else UserProfile(*found)
 
 
+LATEST_LANGUAGE = (
+    select(deferred_calls.c.language)
+    .where(deferred_calls.c.user_key == bind("user", deferred_calls.c.user_key))
+    .order_by(deferred_calls.c.id.desc())
+    .limit(1)
+)
+
+
 def language(connection: Connection, user: UserKey) -> Language:
-    """Return the language of what the user wrote last, else English."""
+    """Return the language of the user's client, else of their latest call, else English."""
     found = profile(connection, user)
-    return (found.language if found is not None else None) or "en"
+    if found is not None and found.language is not None:
+        return found.language
+    latest: Language | None = connection.execute(LATEST_LANGUAGE, {"user": user}).scalar()
+    return latest or "en"
 
 
 SET_TIME_ZONE = update(users).where(_of_user).values(time_zone=bind("zone", users.c.time_zone))

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.bot_process import Forker
+from tests.status_triggers import refuse_other_moves
 
 from .at_once import AtOnce
 from .world import World, migrated_world_in
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where bots die: the points are the flows', whatever the database, so the short walk is over one of them."""
+    if "databases" in metafunc.fixturenames:
+        walks = "name" in metafunc.fixturenames and not metafunc.config.getoption("--long")
+        metafunc.parametrize("databases", ["sqlite"] if walks else ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest) -> Callable[[Path], contextlib.AbstractContextManager[str]]:
+    """Makes a migrated database for a world, and gives its URL."""
+    if request.param == "postgresql":
+        copies: Callable[[], contextlib.AbstractContextManager[str]] = request.getfixturevalue(
+            "postgresql_copies"
+        )
+        return lambda _: copies()
+    template: Path = request.getfixturevalue("sqlite_template")
+
+    def copied(directory: Path) -> contextlib.AbstractContextManager[str]:
+        shutil.copy(template, directory / "bot.db")
+        refuse_other_moves(directory / "bot.db")
+        return contextlib.nullcontext(f"sqlite+aiosqlite:///{directory}/bot.db")
+
+    return copied
 
 
 @pytest.fixture

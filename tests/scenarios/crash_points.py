@@ -73,6 +73,11 @@ class Watched:
     def __init__(self, whole: Any, points: Points) -> None:
         self._whole, self._points = whole, points
 
+    @property
+    def __class__(self) -> type:
+        """What it stands for: whoever asks whether it is a platform's own is told so."""
+        return type(self._whole)
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._whole, name)
         if found is self._whole:  # a capability that the platform implements itself

@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import json
 import re
-import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,6 @@ from bot.sandbox.lark.tenant import Chat, Message, Person
 from tests.bot_process import Forker, Process
 from tests.ports import free_port
 from tests.sql import Rows, Sql
-from tests.status_triggers import refuse_other_moves
 
 from .card_content import has_link, text_of, values_of
 from .crash_points import mortal_bot
@@ -65,17 +63,25 @@ class Figures:
     writes: int = 0
     unknown: int = 0
     consents: int = 0
+    doubled: int = 0
+    """Messages that came a second time, where the platform has no key to know them by."""
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"{self.deaths} kills, {self.messages} messages, {self.answers} answers, {self.writes} writes, "
-            f"{self.consents} consents, {self.unknown} unknown outcomes, {len(self.faults)} faults"
+            f"{self.consents} consents, {self.unknown} unknown outcomes, {self.doubled} messages twice, "
+            f"{len(self.faults)} faults"
         )
 
 
 class MortalWorld:
     """A `World` whose bot comes back whenever it is gone."""
+
+    title_field = "summary"
+    """Where the body of a write has its title."""
+    own_settings: Mapping[str, str] = {}
+    """What every bot of such a world is started with."""
 
     def __init__(self, world: World, url: str, *, replicas: int = 1) -> None:
         self.world, self.url = world, url
@@ -83,6 +89,7 @@ class MortalWorld:
         if replicas > 1:
             self.replicas = [Replica(free_port()) for _ in range(replicas)]
         self.settings = {"BOT_DATABASE_URL": url, "BOT_AUTO_MIGRATE": "false", "BOT_LOG_LEVEL": "info"}
+        self.settings |= self.own_settings
         self.record = world.directory / "points"
         self.deaths = 0
         self.ends: dict[str, frozenset[str]] = {}
@@ -192,7 +199,7 @@ class MortalWorld:
         if words.startswith("/task "):
             self.writes[words.removeprefix("/task ")] = message
         if words.startswith("/call POST"):
-            self.writes[json.loads(words.split(None, 3)[3])["summary"]] = message
+            self.writes[json.loads(words.split(None, 3)[3])[self.title_field]] = message
         return message
 
     async def answered(self, message: str) -> bool:
@@ -212,9 +219,9 @@ class MortalWorld:
         found = await self.rows(
             "SELECT d.message_id FROM authorization_requests r JOIN cards d ON d.id = r.id "
             "WHERE r.status = 'open' AND d.message_id IS NOT NULL AND r.user_key LIKE :person",
-            person=f"%{person.open_id}",
+            person=f"%{self.world.id_of(person)}",
         )
-        card = self.world.tenant.messages[found[0]["message_id"]] if found else None
+        card = self.message_of(found[0]["message_id"]) if found else None
         asks = card is not None and (has_link(card) or is_for_device(card)) and not card.recalled
         return card if asks else None
 
@@ -228,7 +235,7 @@ class MortalWorld:
                 return await self.answered(message) or await self.is_asked(person)
 
             found = await self.until(news, f"the answer to {self.world.tenant.messages[message].content}")
-            if not isinstance(found, Message):
+            if found is True:
                 return
             match by:
                 case "browser":
@@ -246,7 +253,7 @@ class MortalWorld:
             return await self.answered(message) or await self.is_asked(person)
 
         found = await self.until(news, "the card")
-        if isinstance(found, Message):
+        if found is not True:
             await self.consent(person, found, "refuse")
             await self.press(person, found, "not_now", message)
 
@@ -258,7 +265,7 @@ class MortalWorld:
                 return True
             redeeming = await self.rows(
                 "SELECT 1 FROM authorization_requests WHERE status = 'redeeming' AND user_key LIKE :person",
-                person=f"%{person.open_id}",
+                person=f"%{self.world.id_of(person)}",
             )
             return not redeeming
 
@@ -305,10 +312,14 @@ class MortalWorld:
     async def press(self, person: Person, card: Message, action: str, message: str) -> None:
         """Presses a button of a card until that is seen to have worked: the message is answered."""
         while not await self.answered(message):
-            if any(value.get("action") == action for value in values_of(card.content)):
+            if self.offers(card, action):
                 await self.world.click(person, card, action)
             with contextlib.suppress(AssertionError):
                 await self.until(lambda: self.answered(message), "the answer", 4)
+
+    def offers(self, card: Message, action: str) -> bool:
+        """Whether the card has a button that sends this action."""
+        return any(value.get("action") == action for value in values_of(card.content))
 
     async def recall(self, person: Person, message: str) -> None:
         """The person takes their message back."""
@@ -324,6 +335,14 @@ class MortalWorld:
         message = await self.say(person, words, chat, ends)
         await self.see_to(message, person)
         return message
+
+    def message_of(self, message_id: str | None) -> Message | None:
+        """The message that the bot knows by this id."""
+        return self.world.tenant.messages.get(message_id or "")
+
+    def titles(self) -> list[str]:
+        """What was written at the platform."""
+        return [task["summary"] for task in self.world.tenant.work.tasks]
 
     # --- afterwards ---------------------------------------------------------------------------------------
 
@@ -377,7 +396,7 @@ class MortalWorld:
             if call["status"] not in self.ends[call["message_id"]]:
                 figures.faults.append(f"call {call['id']} ended as {call['status']}")
             # The card says of what was declined on it, or expired with it, that it was not run.
-            card = self.world.tenant.messages.get(call["card_message_id"] or "")
+            card = self.message_of(call["card_message_id"])
             expired = (
                 call["outcome"] == "expired"
                 and card is not None
@@ -414,7 +433,7 @@ class MortalWorld:
         figures.faults.extend(f"not delivered: {row}" for row in unsent)
 
     async def account_for_writes(self, figures: Figures) -> None:
-        done = Counter(task["summary"] for task in self.world.tenant.work.tasks)
+        done = Counter(self.titles())
         status = {
             row["message_id"]: row["status"]
             for row in await self.rows("SELECT message_id, status FROM deferred_calls")
@@ -429,7 +448,8 @@ class MortalWorld:
             "AND o.kind = 'answer' WHERE c.status = 'outcome_unknown'"
         )
         for row in told:
-            if "Check in the app first" not in text_of(self.world.tenant.messages[row["message_id"]].content):
+            answer = self.message_of(row["message_id"])
+            if answer is not None and "Check in the app first" not in text_of(answer.content):
                 figures.faults.append("an unknown outcome was not told as one")
 
     async def account_for_cards(self, figures: Figures) -> None:
@@ -441,7 +461,7 @@ class MortalWorld:
         for request in requests:
             if request["status"] == "open" and {"request_id": request["id"]} not in waiting:
                 figures.faults.append(f"request {request['id']} asks, and nothing waits for it")
-            card = self.world.tenant.messages.get(request["card_message_id"] or "")
+            card = self.message_of(request["card_message_id"])
             if card is None or card.recalled or request["card_ephemeral"]:
                 continue
             if has_link(card) != (request["status"] == "open"):
@@ -453,9 +473,8 @@ class MortalWorld:
         for row in await self.rows(
             "SELECT message_id FROM outgoing_messages WHERE kind = 'administrator_card'"
         ):
-            if card_words.ADMINISTRATOR_DONE_TITLE.en not in text_of(
-                self.world.tenant.messages[row["message_id"]].content
-            ):
+            card = self.message_of(row["message_id"])
+            if card is None or card_words.ADMINISTRATOR_DONE_TITLE.en not in text_of(card.content):
                 figures.faults.append("the administrator's card does not show that it is done")
 
 
@@ -468,24 +487,27 @@ def is_for_device(card: Message) -> bool:
     return bool(device_links(card)) or any(v.get("action") == "authorize" for v in values_of(card.content))
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A platform on which the stories of mortal bots are told."""
+
+    mortal: type[MortalWorld]
+    world_in: Callable[[Path, Forker], contextlib.AbstractAsyncContextManager[World]]
+
+
+LARK = Kind(MortalWorld, world_in)
+
+
 @contextlib.asynccontextmanager
 async def mortal_world(
-    directory: Path, forker: Forker, url: str, *, replicas: int = 1
+    directory: Path, forker: Forker, url: str, *, replicas: int = 1, kind: Kind = LARK
 ) -> AsyncIterator[MortalWorld]:
     directory.mkdir(exist_ok=True)
-    async with world_in(directory, forker) as world, contextlib.AsyncExitStack() as more:
-        mortal = MortalWorld(world, url, replicas=replicas)
+    async with kind.world_in(directory, forker) as world, contextlib.AsyncExitStack() as more:
+        mortal = kind.mortal(world, url, replicas=replicas)
         if replicas > 1:
             await more.enter_async_context(Proxy(world.port, [each.port for each in mortal.replicas]))
         try:
             yield mortal
         finally:
             await mortal.end()
-
-
-def copied(template: Path, directory: Path) -> str:
-    """The URL of a fresh copy of a migrated SQLite database."""
-    directory.mkdir(exist_ok=True)
-    shutil.copy(template, directory / "bot.db")
-    refuse_other_moves(directory / "bot.db")
-    return f"sqlite+aiosqlite:///{directory}/bot.db"

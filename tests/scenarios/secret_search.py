@@ -68,6 +68,8 @@ class RecordingProxy:
     echoes: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     """Path prefix: HTTP status, and the fields of the answer beside those that repeat the request."""
     answers: list[bytes] = field(default_factory=list)
+    names_itself: str | None = None
+    """Path prefix of requests that keep the `Host` header, so that the platform names this proxy in its answers."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -75,9 +77,11 @@ class RecordingProxy:
         for path, (status, fields) in self.echoes.items():
             if request.path.startswith(path):
                 said = f"{request.headers} {body.decode()}"
-                own = {"msg": said, "error_description": said, "data": {"echo": said}}
+                words = dict.fromkeys(("msg", "message", "errmsg", "error_description"), said)
+                own = {**words, "data": {"echo": said}}
                 return web.json_response({**own, **fields}, status=status)
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        named = self.names_itself is not None and request.path.startswith(self.names_itself)
+        headers = {n: value for n, value in request.headers.items() if named or n.lower() != "host"}
         try:
             async with (
                 aiohttp.ClientSession(auto_decompress=False) as session,

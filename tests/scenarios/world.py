@@ -72,6 +72,10 @@ class World:
     def person(self, name: str) -> Person:
         return next(p for p in self.tenant.people.values() if name in (p.en_name, p.name))
 
+    def id_of(self, person: Person) -> str:
+        """The id by which the platform's control API and the bot know a person."""
+        return person.open_id
+
     @property
     def ada(self) -> Person:
         return self.person("Ada Meyer")

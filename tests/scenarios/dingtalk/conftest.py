@@ -35,6 +35,9 @@ class DingTalkWorld(World):
         port = int(self.origin.rsplit(":", 1)[1])
         await web.TCPSite(self.runner, "127.0.0.1", port, reuse_address=True).start()
 
+    def id_of(self, person: Any) -> str:
+        return str(person.user_id)
+
     def direct(self, person: Any) -> Any:
         return self.tenant.direct_chat(person.user_id)
 

@@ -252,3 +252,22 @@ async def test_a_repeated_message_has_no_second_effect(world: DingTalkWorld, rep
     await world.told(world.sam, "Task created")
     assert world.statuses("deferred_calls") == ["succeeded"]
     assert len([t for t in world.tenant.work.todos.values() if t["subject"] == "Once"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "title", "page_language"),
+    [
+        ("/task 买牛奶", "授权成功", "en-US,en;q=0.9"),
+        ("/task 周报", "授权成功", "de"),
+        ("/task Milk", "Authorized", "zh-CN"),
+    ],
+)
+async def test_what_tells_of_a_consent_is_in_the_language_of_the_chat(
+    world: DingTalkWorld, words: str, title: str, page_language: str
+):
+    world.http.headers["Accept-Language"] = page_language
+    await world.start()
+    asked = await world.say(world.wei, words)
+    card = await world.card_for(world.wei)
+    await world.authorize_in_client(world.wei, card)
+    await world.told(world.wei, title, asked)

@@ -1,0 +1,122 @@
+"""What is told on DingTalk while the bot dies."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
+from tests.scenarios.crash_world import CANCELLED, PERHAPS
+from tests.scenarios.dingtalk.mortal import DingTalkMortalWorld
+
+STORIES: dict[str, Callable[[DingTalkMortalWorld], Awaitable[None]]] = {}
+
+
+def story(
+    tell: Callable[[DingTalkMortalWorld], Awaitable[None]],
+) -> Callable[[DingTalkMortalWorld], Awaitable[None]]:
+    STORIES[tell.__name__] = tell
+    return tell
+
+
+def task(world: DingTalkMortalWorld, title: str, person: Any = None) -> str:
+    """A write without an idempotency key."""
+    union_id = (person or world.world.sam).union_id
+    return f'/call POST /v1.0/todo/users/me/personalTasks {{"subject": "{title}", "executorIds": ["{union_id}"]}}'
+
+
+@story
+async def first_contact(world: DingTalkMortalWorld) -> None:
+    await world.ask(world.sam, "/task first")
+    await world.ask(world.sam, "/task second")
+    await world.ask(world.sam, "/me")
+
+
+@story
+async def widened(world: DingTalkMortalWorld) -> None:
+    """A second command joins the card that is open, and a third needs what no consent has brought."""
+    first = await world.say(world.sam, "/tasks")
+    await world.until(lambda: world.is_asked(world.sam), "the card")
+    second = await world.say(world.sam, "/task third")
+    for message in (first, second):
+        await world.see_to(message, world.sam, by="client")
+    await world.see_to(await world.say(world.sam, "/agenda week"), world.sam, by="client")
+
+
+@story
+async def any_api(world: DingTalkMortalWorld) -> None:
+    await world.ask(world.sam, task(world, "fourth"), ends=PERHAPS)
+    await world.ask(world.sam, task(world, "fifth"), ends=PERHAPS)
+
+
+@story
+async def in_a_group(world: DingTalkMortalWorld) -> None:
+    group = world.world.group
+    await world.ask(world.sam, "/task sixth", group)
+    await world.ask(world.sam, "/me", group)
+
+
+@story
+async def revoked(world: DingTalkMortalWorld) -> None:
+    await world.ask(world.sam, "/task seventh")
+    await world.ask(world.sam, "/revoke")
+    await world.ask(world.sam, "/task eighth")
+
+
+@story
+async def refused(world: DingTalkMortalWorld) -> None:
+    message = await world.say(world.sam, "/task ninth", ends=CANCELLED)
+    await world.refuse(message, world.sam)
+    await world.ask(world.sam, "/task tenth")
+
+
+@story
+async def refused_on_an_interactive_card(world: DingTalkMortalWorld) -> None:
+    await refused(world)
+
+
+@story
+async def refreshed(world: DingTalkMortalWorld) -> None:
+    await world.ask(world.sam, "/task eleventh")
+    for title in ("twelfth", "thirteenth"):
+        await world.world.control("tokens/expire", person=world.sam.user_id, which="access")
+        await world.ask(world.sam, f"/task {title}")
+
+
+@story
+async def expired(world: DingTalkMortalWorld) -> None:
+    message = await world.say(world.sam, "/task fourteenth", ends=frozenset({"expired"}))
+    await world.until(lambda: world.answered(message), "the word that it expired")
+
+
+@story
+async def inside_the_client(world: DingTalkMortalWorld) -> None:
+    message = await world.say(world.sam, "/task fifteenth")
+    await world.see_to(message, world.sam, by="client")
+
+
+@story
+async def on_interactive_cards(world: DingTalkMortalWorld) -> None:
+    await world.see_to(await world.say(world.sam, "/task sixteenth"), world.sam, by="client")
+    await world.ask(world.sam, "/tasks")
+
+
+@story
+async def a_stumbling_platform(world: DingTalkMortalWorld) -> None:
+    await world.ask(world.sam, "/task seventeenth")
+    path = "/v1.0/todo"
+    await world.world.control("faults", match={"path": path}, kind="drop_after", times=1)
+    await world.ask(world.sam, "/task eighteenth")
+    await world.world.control("faults", match={"path": path}, kind="status", status=503, times=2)
+    await world.ask(world.sam, "/tasks")
+    await world.ask(world.sam, task(world, "nineteenth"), ends=PERHAPS)
+
+
+TEMPLATE = {"DINGTALK_CARD_TEMPLATE_ID": TEMPLATE_ID}
+
+SETTINGS = {
+    "expired": {"BOT_DEFERRED_TTL": "3"},
+    "refused_on_an_interactive_card": TEMPLATE,
+    "on_interactive_cards": TEMPLATE,
+}
+"""What a story needs of the bot."""
