@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
@@ -107,6 +108,13 @@ async def show_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         if authorize.has_code_or_state(request) and is_navigation(request) and not bot.by_device:
             return authorize.reject_malformed(request)
         return show(request, NOT_FOUND_PAGE)
+    except web.HTTPMethodNotAllowed as error:
+        if request.method != "GET" or not is_navigation(request):
+            raise
+        # The address of a form, opened from the address bar.
+        response = show(request, replace(FORM_OUT_OF_DATE_PAGE, status=error.status))
+        response.headers["Allow"] = error.headers["Allow"]
+        return response
     except CsrfError:
         return show(request, FORM_OUT_OF_DATE_PAGE)
     except web.HTTPException:

@@ -459,6 +459,17 @@ async def test_an_administrator_is_let_in_before_anybody_has_used_the_bot(
 POSTS = ["/logout", "/permissions/revoke", "/permissions/cancel"]
 
 
+async def test_the_address_of_a_form_that_is_opened_as_a_page_leads_back(
+    running: World, browser: Callable[..., Browser]
+):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    for path in POSTS:
+        status, _, page = await sam.get(path)
+        assert status == 405
+        assert 'href="/permissions"' in page
+
+
 @pytest.mark.parametrize("path", POSTS)
 async def test_a_post_without_proof_or_from_elsewhere_does_nothing(
     running: World, browser: Callable[..., Browser], path: str
