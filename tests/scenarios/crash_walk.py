@@ -242,6 +242,6 @@ async def live_and_die(
             for each in lives:
                 group.create_task(each.live(over))
         figures = await world.account()
-    assert figures.faults == []
+    assert figures.faults == [], figures.faults
     assert figures.deaths >= kills
     return f"{replicas} × {url.partition(':')[0].partition('+')[0]}, seed {seed}: {figures}"

@@ -428,7 +428,9 @@ class MortalWorld:
         if missing := set(times) - there - ephemeral:
             figures.faults.append(f"in the database, and not at the platform: {missing}")
         unsent = await self.rows(
-            "SELECT kind, status, reason FROM outgoing_messages WHERE status NOT IN ('sent', 'queued', 'sending')"
+            "SELECT kind, status, reason FROM outgoing_messages WHERE status NOT IN ('sent', 'queued', 'sending') "
+            # An interim note that was not sent in time has no use after the answer.
+            "AND NOT (kind = 'interim' AND reason = 'the answer was sent first')"
         )
         figures.faults.extend(f"not delivered: {row}" for row in unsent)
 

@@ -45,7 +45,7 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     await world.until(lambda: not world.rows(under_way), "the end of all of them")
     (given_up,) = world.rows("SELECT kind, status, reason FROM outgoing_messages WHERE status <> 'sent'")
     assert (given_up["kind"], given_up["status"]) == ("answer", "undeliverable")
-    assert "cannot be decrypted" in given_up["reason"]
+    assert "cannot be opened" in given_up["reason"]
 
 
 @pytest.mark.parametrize("columns", [["access_token"], ["access_token", "refresh_token"]])

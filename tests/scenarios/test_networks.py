@@ -196,7 +196,7 @@ async def test_a_proxy_is_not_asked_for_what_no_proxy_names_nor_a_distant_one_fo
         addresses = {f"LARK_{which}_URL": origin for which in ("OPEN", "ACCOUNTS")}
         _, said, _ = await with_settings(world, {**addresses, **environ}).cli("doctor")
         assert f"{origin} without a proxy" in said, said
-        assert f"{origin} answers" in said
+        assert f"{origin} responds" in said
         assert "a long connection" in said
     for name in ("HTTP_PROXY", "http_proxy"):
         proxy.asked.clear()

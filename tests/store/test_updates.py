@@ -14,6 +14,7 @@ from sqlalchemy.sql.schema import Column
 import bot.store
 
 LAST_ONE_WINS = {
+    "audit.CHANGE": "the retention that was set last",
     "calls.ATTACH": "the request whose card showed the call last",
     "cards.CHANGE": "counts up: one more drawing of a card does no harm",
     "cards.CHANGE_AND_GET": "counts up",

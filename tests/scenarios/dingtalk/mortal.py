@@ -115,10 +115,14 @@ class DingTalkMortalWorld(MortalWorld):
                 interrupted -= 1
             elif self.deaths and sendings[said_in(message)]:
                 sendings[said_in(message)] -= 1
+            elif self.deaths and text_of(message.content).endswith("working on it…"):
+                continue  # sent when the process died, and given up once the answer was sent
             else:
                 figures.faults.append(f"at the platform once too often: {text_of(message.content)[:200]}")
         unsent = await self.rows(
-            "SELECT kind, status, reason FROM outgoing_messages WHERE status NOT IN ('sent', 'queued', 'sending')"
+            "SELECT kind, status, reason FROM outgoing_messages WHERE status NOT IN ('sent', 'queued', 'sending') "
+            # An interim note that was not sent in time has no use after the answer.
+            "AND NOT (kind = 'interim' AND reason = 'the answer was sent first')"
         )
         figures.faults.extend(f"not delivered: {row}" for row in unsent)
 

@@ -255,19 +255,20 @@ async def test_a_repeated_message_has_no_second_effect(world: DingTalkWorld, rep
 
 
 @pytest.mark.parametrize(
-    ("words", "title", "page_language"),
+    ("name", "words", "title", "page_language"),
     [
-        ("/task 买牛奶", "授权成功", "en-US,en;q=0.9"),
-        ("/task 周报", "授权成功", "de"),
-        ("/task Milk", "Authorized", "zh-CN"),
+        ("wei", "/task 买牛奶", "授权成功", "en-US,en;q=0.9"),
+        ("wei", "/task 周报", "授权成功", "de"),
+        ("sam", "/task Milk", "Authorized", "zh-CN"),
     ],
 )
 async def test_what_tells_of_a_consent_is_in_the_language_of_the_chat(
-    world: DingTalkWorld, words: str, title: str, page_language: str
+    world: DingTalkWorld, name: str, words: str, title: str, page_language: str
 ):
+    person = getattr(world, name)
     world.http.headers["Accept-Language"] = page_language
     await world.start()
-    asked = await world.say(world.wei, words)
-    card = await world.card_for(world.wei)
-    await world.authorize_in_client(world.wei, card)
-    await world.told(world.wei, title, asked)
+    asked = await world.say(person, words)
+    card = await world.card_for(person)
+    await world.authorize_in_client(person, card)
+    await world.told(person, title, asked)
