@@ -41,9 +41,9 @@ Road = Literal["browser", "client", "device"]
 """Where a person consents."""
 
 TITLES = {
-    "granted": card_words.AUTHORIZED_TITLE.en,
-    "declined": card_words.DECLINED_TITLE.en,
-    "expired": card_words.EXPIRED_TITLE.en,
+    "granted": card_words.AUTHORIZED_TITLE,
+    "declined": card_words.DECLINED_TITLE,
+    "expired": card_words.EXPIRED_TITLE,
 }
 
 
@@ -470,7 +470,8 @@ class MortalWorld:
                 figures.faults.append(f"the card of a request that is {request['status']} is not true")
             title = TITLES.get(request["status"])
             partly = request["refused"] not in ("[]", [])
-            if title and not partly and title not in text_of(card.content):
+            shown = text_of(card.content)
+            if title and not partly and title.en not in shown and title.zh not in shown:
                 figures.faults.append(f"the card of a request that is {request['status']} does not say so")
         for row in await self.rows(
             "SELECT message_id FROM outgoing_messages WHERE kind = 'administrator_card'"
