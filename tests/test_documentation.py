@@ -194,7 +194,7 @@ def test_links_of_the_readme_lead_to_files() -> None:
         assert (ROOT / "".join(target)).exists()
 
 
-@pytest.mark.parametrize("command", ["bot sandbox", "pytest -q -n 8 --dist worksteal"])
+@pytest.mark.parametrize("command", ["bot sandbox", "pytest -q -n 6 --dist worksteal"])
 def test_both_ways_to_begin_are_one_line_each(command: str) -> None:
     lines = [
         line for line in README.splitlines() if line.startswith("python3 -m venv") and line.endswith(command)
