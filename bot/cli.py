@@ -214,8 +214,15 @@ def file_path(argument: str) -> Path:
 
 def run_bot(chosen: argparse.Namespace) -> int:
     # Until the bot is loaded and its database upgraded, there is nothing to drain.
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        sys.exit(DONE)
+
     for number in stop_signals():
-        signal.signal(number, lambda *_: sys.exit(DONE))
+        signal.signal(number, stop)
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
 
@@ -230,6 +237,8 @@ def run_bot(chosen: argparse.Namespace) -> int:
     except (BotError, OSError):
         raise
     except Exception:
+        if stopped:
+            return DONE  # the exit interrupted a library in the middle of its clean-up, which then failed
         # An unexpected error is logged, because the log masks secrets, which a plain traceback on stderr would not.
         log.critical("stopped by an error", exc_info=True)
         return FAILED
