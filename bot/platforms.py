@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Protocol, cast
 
 from bot import doctor_dingtalk, doctor_lark
 from bot.core.api import Json
 from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.commands import Command, Registry, registry
-from bot.core.events import Outage, Unauthentic, UrlVerification
+from bot.core.events import Outage, Received, Unauthentic, UrlVerification
 from bot.core.platform import Platform
 from bot.dingtalk import stream as stream_of_dingtalk
 from bot.dingtalk.commands import COMMANDS as DINGTALK_COMMANDS
@@ -25,12 +24,13 @@ from bot.dingtalk.platform import DingTalkPlatform
 from bot.findings import Finding
 from bot.flows.bot import Bot
 from bot.flows.intake import accept_event
+from bot.lark import stream as stream_of_lark
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
 from bot.lark.commands import WORDS as LARK_WORDS
 from bot.lark.platform import LarkPlatform
-from bot.lark.stream import EventNotAccepted, LongConnection
 from bot.plugins import installed_commands
 from bot.settings import DingTalkSettings, LarkSettings, Settings
+from bot.transport.long_connection import EventNotAccepted
 
 
 class Connection(Protocol):
@@ -106,16 +106,20 @@ class LarkEntry:
             network=settings.network,
         )
 
-    def connect(self, settings: Settings, bot: Bot) -> LongConnection | None:
+    def connect(self, settings: Settings, bot: Bot) -> stream_of_lark.LongConnection | None:
         own = lark(settings)
         if own.events == "webhook":
             return None
         platform = cast(LarkPlatform, bot.platforms[self.app(settings)])
-        return LongConnection(
+
+        async def on_event(payload: bytes) -> Json:
+            return await accept_received(bot, platform.parse(payload))
+
+        return stream_of_lark.LongConnection(
             app_id=own.app_id,
             app_secret=own.app_secret,
             open_url=own.open_url,
-            on_event=partial(accept_lark_event, bot, platform),
+            on_event=on_event,
             on_refusal=bot.refusals.note,
             network=settings.network,
         )
@@ -137,9 +141,9 @@ def lark(settings: Settings) -> LarkSettings:
     return settings.lark
 
 
-async def accept_lark_event(bot: Bot, platform: LarkPlatform, payload: bytes) -> Json:
-    """Accept a payload of the long connection. It needs no signature, because TLS authenticates the platform."""
-    match platform.parse(payload):
+async def accept_received(bot: Bot, received: Received) -> Json:
+    """Accept what came by a long connection. It needs no signature, because TLS authenticates the platform."""
+    match received:
         case Unauthentic(reason=reason):
             raise EventNotAccepted(reason)
         case UrlVerification():
@@ -185,11 +189,15 @@ class DingTalkEntry:
         if own.events == "webhook":
             return None
         platform = cast(DingTalkPlatform, bot.platforms[self.app(settings)])
+
+        async def on_event(frame: Frame) -> Json:
+            return await accept_received(bot, platform.parse_frame(frame))
+
         return stream_of_dingtalk.LongConnection(
             app_id=own.client_id,
             app_secret=own.client_secret,
             api_url=own.api_url,
-            on_event=partial(accept_dingtalk_frame, bot, platform),
+            on_event=on_event,
             on_refusal=bot.refusals.note,
             network=settings.network,
         )
@@ -209,17 +217,6 @@ class DingTalkEntry:
 def dingtalk(settings: Settings) -> DingTalkSettings:
     assert settings.dingtalk is not None
     return settings.dingtalk
-
-
-async def accept_dingtalk_frame(bot: Bot, platform: DingTalkPlatform, frame: Frame) -> Json:
-    """Accept a frame of the long connection, which the connection itself authenticates."""
-    match platform.parse_frame(frame):
-        case Unauthentic(reason=reason):
-            raise stream_of_dingtalk.EventNotAccepted(reason)
-        case UrlVerification():
-            return None
-        case event:
-            return await accept_event(bot, event) or None
 
 
 LARK = LarkEntry()

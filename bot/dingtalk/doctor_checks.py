@@ -10,8 +10,9 @@ from bot.dingtalk.error_codes import LEGACY_NOT_A_MEMBER
 from bot.dingtalk.identities import BY_UNION_ID, CallLegacy
 from bot.dingtalk.messages import CARDS, is_refused_with
 from bot.dingtalk.oauth import OAuthClient
-from bot.dingtalk.stream_endpoint import CannotConnect, request_address
+from bot.dingtalk.stream_endpoint import request_address
 from bot.transport.http_client import HttpClient
+from bot.transport.long_connection import CannotConnect
 
 NO_USER = "bot-doctor"
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import aiohttp
 from yarl import URL
 
 from bot.core.api import Unreachable
@@ -17,6 +16,13 @@ from bot.core.retry import SECOND, backoff, spread
 from bot.core.secrets import Secret
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND, is_redirect
 from bot.transport.http_client import HttpClient
+from bot.transport.long_connection import (
+    MAX_REASON_LENGTH,
+    CannotConnect,
+    is_in_domains,
+    is_subdomain,
+    parse_url,
+)
 
 ENDPOINT = "/callback/ws/endpoint"
 
@@ -33,8 +39,6 @@ one attempt together take less. Longer pauses in the platform's configuration ar
 MAX_CONFIG_VALUE = 86400
 """Seconds, or attempts, that the platform may set."""
 
-MAX_REASON_LENGTH = 200
-
 REFUSALS = {
     403: "the app is disabled, or may not open long connections",
     514: "the platform does not accept LARK_APP_ID with LARK_APP_SECRET",
@@ -43,14 +47,6 @@ REFUSALS = {
     WRONG_BRAND: OTHER_BRAND,
 }
 """Refusals that only the app's developers or operators can resolve, by the platform's code."""
-
-
-class CannotConnect(Exception):
-    """A connection could not be opened. The message is for operators. `refused`: an early retry will not help."""
-
-    def __init__(self, reason: str, *, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,44 +127,11 @@ async def request_address(http: HttpClient, open_url: str, app_id: str, app_secr
     return Address(url, int(service), fields.get("ClientConfig"))
 
 
-def parse_url(value: Any) -> URL:
-    """Parse the URL of a WebSocket. Raises `CannotConnect` if it is not one."""
-    if not isinstance(value, str) or not value.startswith(("wss://", "ws://")):
-        raise CannotConnect("the platform returned no address")
-    try:
-        return URL(value)
-    except ValueError:
-        raise CannotConnect("the platform returned an invalid address") from None
-
-
 def is_platform_address(url: URL, open_url: URL) -> bool:
-    """Whether an address belongs to the platform. Its server reads the app's events and can forge others."""
-    host, open_host = url.host or "", open_url.host or ""
-    if url.user is not None or url.password is not None or not host:
-        return False
-    if url.scheme == "ws":
-        # Unencrypted only if the configured origin is unencrypted too, which only a loopback host may be.
-        return open_url.scheme == "http" and host == open_host
-    brand = next((domains for domains in DOMAINS if is_subdomain(open_host, domains)), sum(DOMAINS, ()))
-    return url.scheme == "wss" and (host == open_host or is_subdomain(host, brand))
-
-
-def is_subdomain(host: str, domains: tuple[str, ...]) -> bool:
-    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
-
-
-async def reject_redirects(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Raise `CannotConnect` on a redirect.
-
-    aiohttp follows redirects of a WebSocket handshake, to any host and from wss to ws, and has no option to prevent it.
-    """
-    response = await handler(request)
-    if is_redirect(response.status):
-        response.close()
-        raise CannotConnect(f"the platform redirects the connection elsewhere: HTTP {response.status}")
-    return response
+    """Whether an address belongs to the platform, and to the brand of `open_url` if that has one."""
+    host = open_url.host or ""
+    brand = next((domains for domains in DOMAINS if is_subdomain(host, domains)), sum(DOMAINS, ()))
+    return is_in_domains(url, open_url, brand)
 
 
 def refused_handshake(status: int, headers: Mapping[str, str]) -> CannotConnect:

@@ -23,8 +23,9 @@ from bot.core.secrets import Secret
 from bot.dingtalk.drawings import CARD, Drawing, content_of
 from bot.dingtalk.events import ReplySession
 from bot.dingtalk.platform import DingTalkPlatform
-from bot.dingtalk.stream_endpoint import CannotConnect, request_address
+from bot.dingtalk.stream_endpoint import request_address
 from bot.transport.http_client import MAX_RESPONSE_BYTES
+from bot.transport.long_connection import CannotConnect
 from tests.lark.test_bad_platform import HTML, HUGE, cut, endless, half, outcome, plain
 
 SECRET, TOKEN, CODE, REFRESH = "s3cr3t" * 6, "u-token" * 6, "c0de" * 8, "ur-refresh" * 5

@@ -40,10 +40,10 @@ from bot.dingtalk.outcomes import legacy_outcome_of, outcome_of
 from bot.dingtalk.platform import CODE_PARAMETERS
 from bot.dingtalk.posts import render_reply
 from bot.dingtalk.sessions import is_platform_url
-from bot.dingtalk.stream_endpoint import CannotConnect, parse_url
 from bot.dingtalk.webhook import WebhookKeys, receive_click, receive_frame, receive_message
 from bot.platforms import DINGTALK, all_commands
 from bot.transport.http_client import HttpResponse
+from bot.transport.long_connection import CannotConnect, parse_url
 from tests.arbitrary_input import as_bytes, is_storable, json_values, objects, strings_in, texts
 from tests.command_runner import ask
 
@@ -214,6 +214,7 @@ def test_nothing_that_is_signed_makes_a_webhook_fail(plain: Any, raw: bytes):
 
 @given(endpoint=texts | json_values)
 @example(endpoint="wss://[")
+@example(endpoint="wss://[]@")
 @example(endpoint="wss://host:99999/")
 @example(endpoint="ws://\ud800")
 def test_no_address_of_a_connection_makes_it_fail_otherwise(endpoint: Any):

@@ -10,12 +10,13 @@ from yarl import URL
 from bot.core.secrets import Secret
 from bot.dingtalk import stream
 from bot.dingtalk.frames import FrameError, decode
-from bot.dingtalk.stream import EventNotAccepted, LongConnection
+from bot.dingtalk.stream import LongConnection
 from bot.dingtalk.stream_endpoint import is_platform_address
 from bot.sandbox.dingtalk.long_connections import CONNECTIONS, MESSAGE_TOPIC, Connections, NotAcknowledged
 from bot.sandbox.dingtalk.sample_tenant import sample_tenant
 from bot.sandbox.dingtalk.server import build_platform
 from bot.sandbox.faults import Fault
+from bot.transport.long_connection import EventNotAccepted
 from tests.ports import free_port
 
 

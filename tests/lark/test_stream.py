@@ -16,13 +16,15 @@ from yarl import URL
 from bot.core.secrets import Secret
 from bot.flows.throttling import RepeatedLogs
 from bot.lark import stream, stream_endpoint
-from bot.lark.stream import CONNECT_TIMEOUT, MAX_FRAME_BYTES, EventNotAccepted, LongConnection
+from bot.lark.stream import LongConnection
 from bot.lark.stream_endpoint import MAX_PAUSE, REFUSED_PAUSE, ClientConfig, is_platform_address
 from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.frames import Frame, encode
 from bot.sandbox.lark.long_connections import CONNECTIONS, Connections, NotAcknowledged
 from bot.sandbox.lark.sample_tenant import sample_tenant
 from bot.sandbox.lark.server import build_platform
+from bot.transport import long_connection
+from bot.transport.long_connection import CONNECT_TIMEOUT, MAX_FRAME_BYTES, EventNotAccepted
 from tests.ports import free_port
 
 
@@ -193,7 +195,7 @@ async def test_more_events_at_once_than_there_is_room_for_are_refused(platform, 
     async def on_event(payload):
         await over.wait()
 
-    monkeypatch.setattr(stream, "MAX_CONCURRENT_EVENTS", 10)
+    monkeypatch.setattr(long_connection, "MAX_CONCURRENT_EVENTS", 10)
     connection = await connect(on_event)
     await until(lambda: connection.outage is None)
     sending = [asyncio.create_task(platform.connections.send(f"m{n}", {})) for n in range(15)]
@@ -204,7 +206,7 @@ async def test_more_events_at_once_than_there_is_room_for_are_refused(platform, 
 
 
 async def test_an_invalid_frame_harms_nothing(platform, connect, monkeypatch):
-    monkeypatch.setattr(stream, "MAX_IDLE_FRAMES", 2000)
+    monkeypatch.setattr(long_connection, "MAX_IDLE_FRAMES", 2000)
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
     link = only_link(platform)
@@ -354,7 +356,7 @@ async def test_a_connection_that_is_lost_is_replaced(platform, connect, how):
 
 @pytest.mark.parametrize("deaf", ["answers_websocket_pings", "answers_pings"])
 async def test_a_connection_on_which_nothing_comes_any_more_is_given_up(platform, connect, monkeypatch, deaf):
-    monkeypatch.setattr(stream, "HEARTBEAT", 0.5)
+    monkeypatch.setattr(long_connection, "HEARTBEAT", 0.5)
     monkeypatch.setattr(stream, "PONG_TIMEOUT", 0.5)
     platform.tenant.behaviour.client_config = {"PingInterval": 1}
     connection = await connect(nothing)
