@@ -27,7 +27,7 @@ from bot.core.trusted_links import TrustedLinks
 from bot.dingtalk import cards, doctor_checks
 from bot.dingtalk.api import TOKEN_HEADER, USERS_ME, call, call_legacy
 from bot.dingtalk.app import DingTalkApp
-from bot.dingtalk.app_token import AppToken, with_token
+from bot.dingtalk.app_token import AppToken
 from bot.dingtalk.drawings import CARD
 from bot.dingtalk.events import ReceivedMessage, Recipient, ReplySession
 from bot.dingtalk.frames import Frame
@@ -41,6 +41,7 @@ from bot.dingtalk.scope_descriptions import WELL_KNOWN, describe_scope
 from bot.dingtalk.scope_kinds import IDENTITY_SCOPE, SCOPE_SYNTAX
 from bot.dingtalk.sessions import ReplySessions
 from bot.dingtalk.webhook import Parsed, WebhookKeys, receive_click, receive_frame, receive_message
+from bot.transport.app_token import with_token
 from bot.transport.http_client import HttpClient
 
 log = logging.getLogger(__name__)

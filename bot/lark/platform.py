@@ -38,7 +38,7 @@ from bot.lark import cards, doctor_checks, messages, reactions
 from bot.lark.api import call, call_as_user
 from bot.lark.app import LarkApp
 from bot.lark.app_info import AppInfo
-from bot.lark.app_token import AppToken, with_token
+from bot.lark.app_token import AppToken
 from bot.lark.events import Recipient
 from bot.lark.in_client import ClientPage
 from bot.lark.oauth import OAuthClient
@@ -48,6 +48,7 @@ from bot.lark.scope_syntax import SCOPE_SYNTAX
 from bot.lark.token_endpoints import TokenEndpointVersion
 from bot.lark.user_info import USER_INFO_PATH, identity_of
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
+from bot.transport.app_token import with_token
 from bot.transport.http_client import HttpClient
 
 log = logging.getLogger(__name__)
