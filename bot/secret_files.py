@@ -11,7 +11,7 @@ from pathlib import Path
 MAX_BYTES = 65_536
 """Far more than any secret. A device such as /dev/zero has no end."""
 RUNTIME_FOLDER = Path("/run")
-"""Where service managers and containers put secrets: in memory, for one service, with modes of their own."""
+"""Where service managers and containers put secrets: in memory, for one service, with modes that these set."""
 
 
 class UnusableFileError(ValueError):

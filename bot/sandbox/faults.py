@@ -42,7 +42,7 @@ Traits = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class ErrorBodies:
-    """The responses of one platform to the faults `status` (without a body of its own) and `rate_limit`."""
+    """The responses of one platform to the faults `status` (without a given body) and `rate_limit`."""
 
     status: Callable[[dict[str, Any]], Any]
     """Returns the JSON body, from the fault's options."""

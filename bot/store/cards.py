@@ -70,7 +70,7 @@ NO_CARD = CardDelivery(
     worker=None,
     lease_until=None,
 )
-"""The card of a request that the bot did not write. The bot adds a card with each of its own."""
+"""The card of a request that the bot did not write. Every request that the bot writes has a card."""
 
 
 def delivery_of(row: Row[Any], keyring: Keyring) -> CardDelivery:

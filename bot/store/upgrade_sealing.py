@@ -66,7 +66,7 @@ _live_request = is_live(authorization_requests, RequestStatus)
 _live_attempt = is_live(authorization_attempts, AttemptStatus)
 _asks_a_user = authorization_attempts.c.kind == literal(AttemptKind.AUTHORIZATION)
 
-# Before cards had a table of their own. A later migration moves them, with these proofs: see `sealed.CARD`.
+# Before there was a `cards` table. A later migration moves them, with these proofs: see `sealed.CARD`.
 FORMER_CARD = SealedColumn(
     authorization_requests.c.card_seal,
     (authorization_requests.c.id,),

@@ -64,7 +64,7 @@ async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnav
 async def callback(request: web.Request) -> web.Response:
     """`/oauth/{platform}/callback`: completes an attempt. Accepts every method, and all paths below.
 
-    Always redirects to a page without a query: otherwise a state, or the unused code of somebody else's link, would stay
+    Always redirects to a page without a query: otherwise a state, or the unused code of another user's link, would stay
     in the address bar and the history.
     """
     bot = request.app[BOT]

@@ -1,7 +1,7 @@
 """Every scope that the emulated platform knows, with its kind and its description on consent pages.
 
 A delegated scope is granted by a user, an application scope by an administrator. A field scope is delegated as well,
-but has a list of its own in `openAuth`; it opens one field of a response instead of an API.
+but has a separate list in `openAuth`; it opens one field of a response instead of an API.
 """
 
 from dataclasses import dataclass

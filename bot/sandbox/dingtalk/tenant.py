@@ -232,7 +232,7 @@ class Behaviour:
     honours_scope_codes: bool = False
     """Whether the login page grants the scope codes of its link; by default it grants all that the app has added."""
     consents_as: str | None = None
-    """The user id of the person who is signed in to the login page, whoever opens it."""
+    """The user id of the person who is signed in to the login page, no matter who opens it."""
     callback_parameter: Literal["authCode", "code", "both"] = "authCode"
     refusal_error: str = "access_denied"
     # Refusals

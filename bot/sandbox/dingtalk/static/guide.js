@@ -18,7 +18,7 @@ export const STORIES = [
   { title: "Saying no", who: "Ada", say: "/tasks",
     text: "Press Refuse on the login page: nothing is stored. That proves nothing about who pressed it, so the request still waits; /cancel drops it." },
   { title: "The wrong person", who: "Ada", panel: "trouble", say: "/me",
-    text: "Under Trouble, let somebody else be signed in to DingTalk, then authorize. Nothing is stored, and Ada can still go on." },
+    text: "Under Trouble, have another person signed in to DingTalk, then authorize. Nothing is stored, and Ada can still continue." },
   { title: "In a group", who: "Ada", chat: "group", say: "@Helper /me",
     text: "In a group the bot hears only what mentions it, and only Ada gets the link to authorize." },
   { title: "Another organization", who: "Niko", say: "/me",

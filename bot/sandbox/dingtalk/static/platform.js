@@ -5,7 +5,7 @@ export { STORIES, SUGGESTIONS } from "/sandbox/dingtalk/static/guide.js";
 export { changedWords, isCard, renderBody, summarize } from "/sandbox/dingtalk/static/messages.js";
 
 export const REFUSED = "Forbidden.AccessDenied.AccessTokenPermissionDenied";
-export const NOT_ENABLED = Symbol("DingTalk has no code of its own for this");
+export const NOT_ENABLED = Symbol("DingTalk has no separate code for this");
 export const RATE_LIMITED = "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi";
 export const TOKEN_CODES = new Set(["InvalidAuthentication", "AuthenticationFailed.MissingParameter"]);
 export const DEVICE_WAITS = new Set();
