@@ -192,11 +192,11 @@ async def test_what_decides_cannot_be_changed(database: Database, name: str) -> 
 
 
 def meet_cho(c: Connection) -> None:
-    """Somebody who has a request and nothing else."""
+    """Somebody who has a request and nothing else. It is the latest, so the first row of a table is never theirs."""
     users.seen(c, CHO, language=None, union_id=None, now=NOW)
     ticket, scopes = Secret("of Cho"), frozenset({"x"})
-    opened = open_request(c, CHO, scopes=scopes, command="x", ticket=ticket)
-    requests.supersede(c, opened.id, NOW)
+    opened = open_request(c, CHO, scopes=scopes, command="x", ticket=ticket, now=LATER)
+    requests.supersede(c, opened.id, LATER)
 
 
 FORMER = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.former is not None}
