@@ -14,6 +14,7 @@ from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.flows.replica_memory import (
+    Askers,
     HeartbeatRecord,
     RepeatedAnswers,
     SilentReplicas,
@@ -70,6 +71,7 @@ class Bot:
     pacing: UserPacing = field(default_factory=UserPacing)
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
+    askers: Askers = field(default_factory=Askers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
     """The ids and users of calls whose message turned out to be recalled when the platform refused a reply to it. Chores
     cancel them. After a crash, the event or the next refusal adds them again."""
