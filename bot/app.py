@@ -84,6 +84,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
         )
         database.on_work(bot.signals.calls.set)
         database.on_entry(partial(observations.committed, bot))
+        database.outages.listen(observations.database_away, observations.database_back)
         yield refit(bot)
 
 

@@ -60,7 +60,7 @@ def tell(message: str, level: int = logging.INFO, **fields: object) -> None:
         log.log(level, message, extra={name: value for name, value in fields.items() if value not in UNTOLD})
 
 
-UNTOLD = (None, "", (), [])
+UNTOLD: tuple[object, ...] = (None, "", (), [])
 
 
 def listed(scopes: ScopeSet) -> str:
@@ -324,8 +324,24 @@ def counted(taken: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in taken.items())
 
 
-def chore_failed(chore: str, error: Exception) -> None:
-    log.error("chore failed", exc_info=error, extra={"chore": chore})
+def database_away(reason: str) -> None:
+    """The database cannot be reached, or accepts no writes. Until it is back, what fails for that reason is not told."""
+    tell("the database is away", logging.ERROR, reason=reason)
+
+
+def database_back(seconds: float) -> None:
+    tell("the database is back", seconds=round(seconds, 1))
+
+
+def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
+    """Something failed in a way that is not expected. It will be tried again, if it has to be."""
+    if bot.database.is_lost_race(error) or (
+        bot.database.outages.is_away and bot.database.is_unavailable(error)
+    ):
+        tell(message, logging.DEBUG, error=type(error).__name__, **fields)
+        return
+    where = ", ".join(f"{value}" for value in fields.values())
+    bot.refusals.note(message, f"{type(error).__name__}{where and f' in {where}'}", logging.ERROR, error)
 
 
 # --- the audit log --------------------------------------------------------------------------------------------

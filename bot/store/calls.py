@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -61,15 +62,9 @@ _audited = (
 
 def _entry(action: str, row: Row[Any], now: datetime, **detail: audit.Detail | None) -> audit.Entry:
     """Make an audit entry about a call."""
-    return audit.entry(
-        action,
-        user=row.user_key,
-        subject=("call", row.id),
-        now=now,
-        message_id=row.message_id,
-        command=row.command,
-        **detail,
-    )
+    subject = ("call", row.id)
+    entry = audit.entry(action, user=row.user_key, subject=subject, now=now, command=row.command, **detail)
+    return replace(entry, message_id=row.message_id)
 
 
 def _iso(moment: datetime) -> str:
