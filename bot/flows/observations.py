@@ -64,7 +64,7 @@ UNTOLD: tuple[object, ...] = (None, "", (), [])
 
 
 def listed(scopes: ScopeSet) -> str:
-    return " ".join(sorted(scopes))
+    return ",".join(sorted(scopes))
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -79,12 +79,12 @@ def event_accepted(event: Event) -> None:
 def call_accepted(event: MessageReceived, call: NewCall) -> None:
     """The event of a message was recorded, together with the call that it makes."""
     with correlation.of_call(call):
-        tell("event accepted", kind=KINDS[type(event)], command=call.command)
+        tell("event accepted", kind=KINDS[type(event)], command=call.command, chat=call.chat.kind)
 
 
 def event_repeated(bot: Bot, event: Event) -> None:
     """An event was delivered again, and has no effect."""
-    bot.refusals.note("event repeated", KINDS[type(event)])
+    bot.refusals.note("event seen before", KINDS[type(event)])
 
 
 KINDS: Mapping[type[Event], str] = {
@@ -106,7 +106,7 @@ def event_ignored(reason: str) -> None:
 
 def event_refused(bot: Bot, reason: str) -> None:
     """A webhook was rejected: it is unauthentic, stale or malformed."""
-    bot.refusals.note("event refused", reason, logging.WARNING)
+    bot.refusals.note("webhook refused", reason, logging.WARNING)
 
 
 def too_many_calls(bot: Bot, user: UserKey) -> None:
@@ -275,6 +275,11 @@ def message_sent(message: OutgoingMessage, sent: Sent) -> None:
     )
 
 
+def message_not_needed(message: OutgoingMessage) -> None:
+    """An interim word was overtaken by the answer."""
+    tell("message not needed", logging.DEBUG, kind=message.kind, outgoing=message.id)
+
+
 def message_given_up(message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
     """A message will not be sent, or it is unknown whether it was."""
     tell(
@@ -348,7 +353,7 @@ def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
 
 
 def joined(detail: Detail | None) -> Detail | None:
-    return " ".join(detail) if isinstance(detail, list) else detail
+    return ",".join(detail) if isinstance(detail, list) else detail
 
 
 OBSERVED: Mapping[str, Callable[[Entry], None]] = {
