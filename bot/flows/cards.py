@@ -247,7 +247,10 @@ async def announce_change(
     if card.face in ANNOUNCED_FACES:
         notes.append(
             draft(
-                bot, request.user, content, kind="notice", key=f"{card_key(request)}-{card.face.value}"[:50]
+                Destination(request.user),
+                content,
+                kind="notice",
+                key=f"{card_key(request)}-{card.face.value}"[:50],
             )
         )
     return await record_shown(bot, request, request.card.message_id, ephemeral=False, notes=notes)

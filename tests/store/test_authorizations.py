@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, text
 
-from bot.core.calls import CallStatus, WaitsFor
+from bot.core.calls import CallStatus, Wait, WaitsFor
 from bot.core.oauth import digest
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus, AuthorizationRequest, RequestStatus
 from bot.core.secrets import Secret
@@ -179,7 +179,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
             grant = grants.find(c, ANNA)
             if grant is not None and grant.status == "active" and grant.scopes >= CALENDAR:
                 return False
-            return calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, NOW)
+            return calls.suspend(c, call, Wait(WaitsFor.AUTHORIZATION, needs, request.id), NOW)
 
         def store(c) -> int:
             save_grant(c, ANNA, tokens(), scopes=CALENDAR, now=NOW)
@@ -191,7 +191,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
 
         def clean(c, call=call) -> None:
             calls.cancel(c, call.id, "tidied", NOW)
-            calls.settle(c, call.id, call.claim, CallStatus.FAILED, "tidied", NOW)
+            calls.settle(c, call, CallStatus.FAILED, "tidied", NOW)
             grants.end(c, ANNA, "tidied", NOW)
             live = requests.live_of(c, ANNA)
             if live is not None:
