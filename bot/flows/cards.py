@@ -137,7 +137,7 @@ def was_opened(
     asked = link_scopes(bot, request)
     if bot.by_device:
         return device is not None and device.link is not None and device.scopes == asked
-    return attempts.was_opened(c, request.id, asked)
+    return request.opened_at is not None and attempts.was_opened(c, request.id, asked)
 
 
 def device_link(device: DeviceAuthorization) -> DeviceLink | None:
