@@ -135,12 +135,18 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             # Objects created during startup live as long as the process: keep the garbage collector from traversing them.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
             await stop.wait()
             on_stop()
             log.info("stopping")
         finally:
             await shut_down(bot, runner, worker, tasks, ingress_stack)
+
+
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Nearly everything that a loop allocates is freed by reference counting, and CPython's default collects every 700
+allocations."""
 
 
 async def listen(runner: web.AppRunner, settings: Settings) -> None:
