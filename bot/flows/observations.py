@@ -339,14 +339,20 @@ def database_back(seconds: float) -> None:
 
 
 def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
-    """Something failed in a way that is not expected. It will be tried again, if it has to be."""
-    if bot.database.is_lost_race(error) or (
-        bot.database.outages.is_away and bot.database.is_unavailable(error)
-    ):
-        tell(message, logging.DEBUG, error=type(error).__name__, **fields)
-        return
-    where = ", ".join(f"{value}" for value in fields.values())
-    bot.refusals.note(message, f"{type(error).__name__}{where and f' in {where}'}", logging.ERROR, error)
+    """Something failed in a way that is not expected. It will be tried again, if it has to be.
+
+    A lost race is no trouble, and an outage of the database is told once for all that it makes fail.
+    """
+    database, reason = (
+        bot.database,
+        ", ".join([type(error).__name__, *(str(value) for value in fields.values())]),
+    )
+    if database.is_lost_race(error) or (database.outages.is_away and database.is_unavailable(error)):
+        tell(message, logging.DEBUG, reason=reason)
+    elif database.is_unavailable(error):
+        bot.refusals.note(message, reason, logging.INFO)
+    else:
+        bot.refusals.note(message, reason, logging.ERROR, error)
 
 
 # --- the audit log --------------------------------------------------------------------------------------------
