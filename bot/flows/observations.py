@@ -26,7 +26,7 @@ from bot.core.api import (
     TokenRejected,
     Unreachable,
 )
-from bot.core.calls import DeferredCall
+from bot.core.calls import CallStatus, DeferredCall
 from bot.core.cards import Face
 from bot.core.events import (
     AppStopped,
@@ -177,17 +177,17 @@ def call_resumed(entry: Entry) -> None:
     tell("call resumed", command=entry.detail.get("command"), consents=entry.detail.get("consents"))
 
 
-def call_ended(entry: Entry, status: str) -> None:
+def call_ended(entry: Entry, status: CallStatus) -> None:
     """A call has ended, whichever way."""
     asked_at = entry.detail.get("asked_at")
     lasted = entry.at - datetime.fromisoformat(asked_at) if isinstance(asked_at, str) else None
-    level = logging.WARNING if status in {"failed", "outcome_unknown"} else logging.INFO
+    level = logging.WARNING if status in {CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN} else logging.INFO
     others = {name: value for name, value in entry.detail.items() if name not in {"command", "asked_at"}}
     tell(
         "call ended",
         level,
         command=entry.detail.get("command"),
-        status=status,
+        status=status.value,
         **others,
         seconds=round(lasted.total_seconds(), 3) if lasted is not None else None,
     )
@@ -366,11 +366,11 @@ OBSERVED: Mapping[str, Callable[[Entry], None]] = {
     "call_suspended": call_suspended,
     "call_released": call_resumed,
     "call_confirmed": call_resumed,
-    "call_succeeded": lambda entry: call_ended(entry, "succeeded"),
-    "call_failed": lambda entry: call_ended(entry, "failed"),
-    "call_outcome_unknown": lambda entry: call_ended(entry, "outcome_unknown"),
-    "call_cancelled": lambda entry: call_ended(entry, "cancelled"),
-    "call_expired": lambda entry: call_ended(entry, "expired"),
+    "call_succeeded": lambda entry: call_ended(entry, CallStatus.SUCCEEDED),
+    "call_failed": lambda entry: call_ended(entry, CallStatus.FAILED),
+    "call_outcome_unknown": lambda entry: call_ended(entry, CallStatus.OUTCOME_UNKNOWN),
+    "call_cancelled": lambda entry: call_ended(entry, CallStatus.CANCELLED),
+    "call_expired": lambda entry: call_ended(entry, CallStatus.EXPIRED),
     "link_opened": link_opened,
     "grant_stored": lambda entry: consent_ended(entry, "granted"),
     "consent_withdrawn": lambda entry: consent_ended(entry, "withdrawn"),
