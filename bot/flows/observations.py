@@ -41,7 +41,7 @@ from bot.core.events import (
 from bot.core.messages import MessageStatus, NotSent, Sent
 from bot.core.oauth import TokenRefused
 from bot.core.people import UserKey
-from bot.core.requests import AuthorizationRequest
+from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
 from bot.core.scopes import ScopeSet, named
 from bot.flows import correlation
 from bot.store.audit import Detail, Entry
@@ -60,6 +60,15 @@ def tell(message: str, level: int = logging.INFO, **fields: object) -> None:
         log.log(level, message, extra={name: value for name, value in fields.items() if value not in UNTOLD})
 
 
+def tell_first(bot: Bot, message: str, reason: str, level: int = logging.WARNING, **fields: object) -> None:
+    """Write a line about something that many stories may meet at the same time: the first, and then their number.
+
+    `reason` is one of few. At level debug, each is told.
+    """
+    is_first = bot.refusals.is_first(message, reason, level)
+    tell(message, level if is_first else logging.DEBUG, reason=reason, **fields)
+
+
 UNTOLD: tuple[object, ...] = (None, "", (), [])
 
 
@@ -70,13 +79,13 @@ def listed(scopes: ScopeSet) -> str:
 # --- events ---------------------------------------------------------------------------------------------------
 
 
-def event_accepted(event: Event) -> None:
+def event_accepted(bot: Bot, event: Event) -> None:
     """An event was recorded and carried out."""
     action = event.action if isinstance(event, CardClicked) else None
     tell("event accepted", kind=KINDS[type(event)], action=action)
 
 
-def call_accepted(event: MessageReceived, call: NewCall) -> None:
+def call_accepted(bot: Bot, event: MessageReceived, call: NewCall) -> None:
     """The event of a message was recorded, together with the call that it makes."""
     with correlation.of_call(call):
         tell("event accepted", kind=KINDS[type(event)], command=call.command, chat=call.chat.kind)
@@ -117,7 +126,7 @@ def too_many_calls(bot: Bot, user: UserKey) -> None:
 # --- calls ----------------------------------------------------------------------------------------------------
 
 
-def call_started(call: DeferredCall) -> None:
+def call_started(bot: Bot, call: DeferredCall) -> None:
     """A worker runs a call for the first time, or again after a wait or a failure."""
     is_first = call.claim == 1
     message = "call started" if is_first else "call continued"
@@ -194,27 +203,34 @@ def call_ended(entry: Entry, status: CallStatus) -> None:
 
 
 def lease_lost(call: DeferredCall) -> None:
-    """Another worker has taken the call, or it has ended meanwhile. This worker stops."""
+    """The call has ended meanwhile, or another worker has taken it. This worker stops, which harms nothing."""
     tell("lease lost", command=call.command)
+
+
+def key_missing(bot: Bot, call: DeferredCall) -> None:
+    """Another replica has the key of a call. It waits for that one."""
+    tell_first(bot, "another replica has the key of this call", "key", command=call.command)
+
+
+def reaction_failed(bot: Bot, message: str, problem: NotSent) -> None:
+    """A message was not acknowledged by a reaction, or an answered one still has it."""
+    tell_first(bot, message, problem.reason, logging.INFO)
 
 
 # --- authorization --------------------------------------------------------------------------------------------
 
 
-def card_shown(request: AuthorizationRequest, face: Face, message_id: str | None) -> None:
+def card_shown(bot: Bot, request: AuthorizationRequest, face: Face, message_id: str | None) -> None:
     """A card was sent, or shows another face."""
     tell("card shown", face=face.value, scopes=listed(request.scopes), request=request.id, card=message_id)
 
 
-def card_not_shown(request: AuthorizationRequest, problem: NotSent) -> None:
-    tell(
-        "card not shown",
-        logging.WARNING,
-        request=request.id,
-        reason=problem.reason,
-        retry=problem.retry,
-        gone=problem.gone,
-    )
+def card_not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent) -> None:
+    """The platform did not accept a card. Unless `retry`, it will not be sent again as it is."""
+    if problem.retry:
+        tell_first(bot, "card not shown", problem.reason, request=request.id, retry=True)
+    else:
+        tell("card not shown", logging.WARNING, reason=problem.reason, request=request.id, gone=problem.gone)
 
 
 def link_opened(entry: Entry) -> None:
@@ -233,10 +249,16 @@ def consent_ended(entry: Entry, result: str) -> None:
     )
 
 
-def exchange_failed(kind: str, subject: str, refusal: TokenRefused) -> None:
-    """The platform did not exchange a code, or did not give a device code."""
-    problem, code = refusal.problem.value, refusal.code
-    tell(f"{kind} failed", logging.WARNING, subject=subject, problem=problem, code=code)
+def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> None:
+    """The platform did not exchange a code. If it did not answer, a chore tries again."""
+    reason = f"{refusal.problem.value} {refusal.code}"
+    tell_first(bot, "code exchange failed", reason, attempt=attempt.id, request=attempt.request_id)
+
+
+def device_failed(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
+    """The platform did not give a device code, or no tokens for it."""
+    reason = f"{refusal.problem.value} {refusal.code}"
+    tell_first(bot, "device authorization failed", reason, device=device.id, request=device.request_id)
 
 
 def token_refreshed(entry: Entry) -> None:
@@ -248,14 +270,9 @@ def token_refreshed(entry: Entry) -> None:
     )
 
 
-def refresh_failed(user: UserKey, refusal: TokenRefused) -> None:
-    tell(
-        "refresh failed",
-        logging.WARNING,
-        problem=refusal.problem.value,
-        code=refusal.code,
-        user=str(user),
-    )
+def refresh_failed(bot: Bot, user: UserKey, refusal: TokenRefused) -> None:
+    """A token was not refreshed. It is tried again, unless "grant ended" follows."""
+    tell_first(bot, "refresh failed", f"{refusal.problem.value} {refusal.code}", user=str(user))
 
 
 def grant_ended(entry: Entry) -> None:
@@ -265,7 +282,7 @@ def grant_ended(entry: Entry) -> None:
 # --- messages -------------------------------------------------------------------------------------------------
 
 
-def message_sent(message: OutgoingMessage, sent: Sent) -> None:
+def message_sent(bot: Bot, message: OutgoingMessage, sent: Sent) -> None:
     tell(
         "message sent",
         kind=message.kind,
@@ -275,12 +292,12 @@ def message_sent(message: OutgoingMessage, sent: Sent) -> None:
     )
 
 
-def message_not_needed(message: OutgoingMessage) -> None:
+def message_not_needed(bot: Bot, message: OutgoingMessage) -> None:
     """An interim word was overtaken by the answer."""
     tell("message not needed", logging.DEBUG, kind=message.kind, outgoing=message.id)
 
 
-def message_given_up(message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
+def message_given_up(bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
     """A message will not be sent, or it is unknown whether it was."""
     tell(
         "message not delivered",
@@ -295,7 +312,7 @@ def message_given_up(message: OutgoingMessage, status: MessageStatus, reason: st
 # --- administrators -------------------------------------------------------------------------------------------
 
 
-def administrator_asked(admin: UserKey, scopes: ScopeSet) -> None:
+def administrator_asked(bot: Bot, admin: UserKey, scopes: ScopeSet) -> None:
     """The card of an administrator was handed to the outbox."""
     tell("administrator asked", administrator=admin.open_id, scopes=listed(scopes))
 

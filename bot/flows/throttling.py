@@ -84,6 +84,10 @@ REPEAT_INTERVAL = 60.0
 """Seconds between two log lines of one kind."""
 
 
+MAX_KINDS = 1000
+"""Kinds that are counted on their own at a time."""
+
+
 class RepeatedLogs:
     """Logs the first event of a kind immediately, and the number of further events at intervals.
 
@@ -104,7 +108,10 @@ class RepeatedLogs:
 
     def is_first(self, message: str, reason: str, level: int = logging.INFO) -> bool:
         """Return whether this is the first of its kind in the interval, which the caller logs. Counts it otherwise."""
-        kind = (message, reason)
+        kind = (
+            message,
+            reason if len(self._since) < MAX_KINDS or (message, reason) in self._since else "other",
+        )
         if kind in self._since:
             self._since[kind] += 1
             return False

@@ -58,6 +58,9 @@ CLOSE_TIMEOUT = 0.5
 REMINDER_INTERVAL = 600.0
 """Seconds after which an unchanged outage is logged again."""
 
+CHANGE_INTERVAL = 60.0
+"""Seconds after which an outage with another reason is logged again."""
+
 MAX_REASON_LENGTH = 200
 
 SILENT = "the connection fell silent"
@@ -340,11 +343,12 @@ class LongConnection(abc.ABC, Generic[C, E]):
         self._outage, self._logged_at = None, -REMINDER_INTERVAL
 
     def _record_down(self, reason: str, failures: int) -> None:
-        """Record the outage. Log it if it is new or has changed, and every `REMINDER_INTERVAL`."""
+        """Record the outage. Log it if it is new, and again after an interval, which is shorter if it has changed."""
         before = self._outage
         self._outage = Outage(before.since if before else datetime.now(UTC), reason)
         now = time.monotonic()
-        if before is None or before.reason != reason or now >= self._logged_at + REMINDER_INTERVAL:
+        pause = REMINDER_INTERVAL if before is not None and before.reason == reason else CHANGE_INTERVAL
+        if before is None or now >= self._logged_at + pause:
             self._logged_at = now
             since = self._outage.since.isoformat(timespec="seconds")
             details = {"reason": reason, "since": since, "failures": failures}

@@ -58,7 +58,7 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     """Prepare a claimed call. Returns None if it was settled without running, or cannot run in this process."""
     now = utc_now()
     if call.genuine is None:
-        log.warning("another replica has the key of this call", extra={"call": call.id})
+        observations.key_missing(bot, call)
         due_at = now + OTHER_REPLICA_DELAY
         await bot.database.write(lambda c: calls.requeue(c, call, due_at, call.first_failed_at))
         return None
@@ -156,10 +156,8 @@ async def run_call(bot: Bot, run: Run) -> None:
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
             observations.lease_lost(run.call)
-    except CannotOpenSecret as error:
-        log.warning(
-            "another replica has the key of this call", extra={"call": run.call.id, "reason": str(error)}
-        )
+    except CannotOpenSecret:
+        observations.key_missing(bot, run.call)
         await put_back(bot, run, utc_now() + OTHER_REPLICA_DELAY)
     except ApiRefused as refusal:
         code = refusal.outcome.code
