@@ -24,8 +24,8 @@ from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows.bot import Bot, utc_now
-from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls import api_calls
+from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls.suspend import Wait, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events, users

@@ -202,7 +202,7 @@ PRUNE = pruning(audit_log, audit_log.c.at < BEFORE)
 
 
 def kept_since(connection: Connection, app: str, now: datetime, period: timedelta) -> datetime:
-    """Return before when an app's entries may be deleted: after `period`, or the time in the database if that is longer."""
+    """Return the time before which an app's entries may be deleted. The longer of `period` and the database's applies."""
     recorded = connection.execute(RECORDED, {"own_app": app}).scalar()
     allowed = DEFAULT_RETENTION if recorded is None else timedelta(days=recorded)
     return now - max(period, allowed) - CLOCK_DIFFERENCE

@@ -188,7 +188,7 @@ deferred_calls = Table(
     required("chat_kind", Text, "direct or group"),
     optional("message_id", Text, "The message that asked"),
     required("command", Text, "The command's name, without slash"),
-    required("arguments", Text, "What followed the command; erased when the call ends"),
+    required("arguments", Text, "What followed the command"),
     time("asked_at", "When it was asked, by the platform's clock: the order of a user's calls"),
     time("received_at", "When it was recorded"),
     required("language", Text, "Language to answer in, where one must be chosen"),
@@ -314,9 +314,7 @@ call_steps = Table(
         primary_key=True,
     ),
     required("number", Integer, "Counts the call's steps from 0", primary_key=True, autoincrement=False),
-    required(
-        "digest", Text, "Fingerprint of the step, to notice a changed command on replay; erased when the call ends"
-    ),
+    required("digest", Text, "Fingerprint of the step, to notice a changed command on replay"),
     required("is_write", Boolean, "Whether it changes something at the platform"),
     maybe_time("first_sent_at", "When a write first left; recorded before it does"),
     optional("result", Text, "The result, sealed; erased when the call settles"),
