@@ -83,22 +83,27 @@ def begin(connection: Connection) -> None:
     connection.info[PENDING] = []
 
 
-def end(connection: Connection) -> None:
-    """Write the recorded calls of a unit of work, and its audit entries. On PostgreSQL that is one statement."""
+def end(connection: Connection) -> Sequence[audit.Entry]:
+    """Write the recorded calls of a unit of work, and its audit entries, which it returns.
+
+    On PostgreSQL that is one statement.
+    """
     made: list[MadeCall] = connection.info[PENDING]
     entries = audit.pending(connection)
-    if not made:
-        audit.insert_all(connection, entries)
-    elif connection.dialect.name == "sqlite":
+    rows = audit.rows(connection, entries)
+    if made and connection.dialect.name == "sqlite":
         connection.execute(ADD, [each.values() for each in made])
-        audit.insert_all(connection, entries)
-    else:
+    elif made:
         given = as_rows("postgresql", (each.values() | {"user_key": str(each.user)} for each in made))
-        if entries:
-            first = [entries[0] | {"given": given}]
-            connection.execute(ADD_WITH_AUDIT, first + [each | {"given": "[]"} for each in entries[1:]])
-        else:
+        if not rows:
             connection.execute(ADD_GIVEN, {"given": given})
+        else:
+            with_made = [rows[0] | {"given": given}, *(row | {"given": "[]"} for row in rows[1:])]
+            connection.execute(ADD_WITH_AUDIT, with_made)
+            return entries
+    if rows:
+        connection.execute(audit.WRITE[connection.dialect.name], rows)
+    return entries
 
 
 # --- deleting ------------------------------------------------------------------------------------------

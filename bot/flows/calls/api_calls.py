@@ -56,7 +56,7 @@ async def write(bot: Bot, call: DeferredCall, work: Callable[[Connection], T]) -
         return result
 
     result = await bot.database.write(with_record)
-    if made:
+    if made and key in bot.unrecorded:
         bot.unrecorded[key] = [each for each in bot.unrecorded.get(key, ()) if each not in made]
     return result
 
