@@ -11,20 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.core.api import (
-    ApiCall,
     AppScopeMissing,
+    Exchange,
     InsufficientScope,
-    NotAuthorized,
-    NoToken,
-    Outcome,
     RateLimited,
-    Refused,
     Succeeded,
-    TokenRejected,
     Unreachable,
+    in_one_word,
 )
 from bot.core.calls import CallStatus, DeferredCall
 from bot.core.cards import Face
@@ -138,38 +134,34 @@ def call_started(bot: Bot, call: DeferredCall) -> None:
     )
 
 
-def api_call_ended(bot: Bot, call: DeferredCall, move: ApiCall, outcome: Outcome | NoToken) -> None:
-    """The platform has answered an API call that was made as the user, or has not answered it."""
-    if isinstance(outcome, Succeeded | NotAuthorized):
+def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
+    """The platform has answered a request that was made as the user, or has not. A success needs no line of its own."""
+    if isinstance(exchange.outcome, Succeeded):
         return
-    is_failure = isinstance(outcome, Unreachable | RateLimited)
-    tell(
-        "the platform failed" if is_failure else "refused by the platform",
-        logging.WARNING if is_failure else logging.INFO,
-        method=move.method,
-        path=move.path,
-        attempt=call.attempts,
-        **facts_of(outcome),
-    )
-
-
-def facts_of(outcome: Outcome | NoToken) -> dict[str, object]:
-    """Return what an outcome says, without the text of the platform."""
-    match outcome:
-        case InsufficientScope(requirement=requirement, log_id=log_id):
-            return {"reason": "insufficient scope", "scopes": listed(named(requirement)), "log_id": log_id}
-        case AppScopeMissing(requirement=requirement, log_id=log_id):
-            return {"reason": "app scope missing", "scopes": listed(named(requirement)), "log_id": log_id}
-        case TokenRejected(code=code, log_id=log_id):
-            return {"reason": "token rejected", "code": code, "log_id": log_id}
-        case Refused(code=code, log_id=log_id):
-            return {"reason": "refused", "code": code, "log_id": log_id}
-        case RateLimited(retry_after=seconds):
-            return {"reason": "rate limit", "retry_after": seconds}
+    fields: dict[str, Any] = {
+        "method": exchange.method,
+        "path": exchange.path,
+        "status": exchange.status,
+        "code": exchange.code,
+        "log_id": exchange.log_id,
+        "attempt": call.attempts,
+    }
+    match exchange.outcome:
+        case InsufficientScope(requirement=requirement) | AppScopeMissing(requirement=requirement):
+            fields["scopes"] = listed(named(requirement))
         case Unreachable(reason=reason):
-            return {"reason": reason}
-        case _:
-            return {"reason": type(outcome).__name__}
+            return request_failed(bot, call, reason, fields)
+        case RateLimited():
+            return request_failed(bot, call, "rate limit", fields)
+    tell("refused by the platform", reason=in_one_word(exchange.outcome).value, **fields)
+
+
+def request_failed(bot: Bot, call: DeferredCall, reason: str, fields: dict[str, Any]) -> None:
+    """The platform has not answered a request, or asks to wait. The first failure of each call is told."""
+    message = "the platform failed"
+    is_first = bot.refusals.is_first(message, f"{call.command}: {reason}", logging.WARNING)
+    level = logging.WARNING if is_first or call.first_failed_at is None else logging.DEBUG
+    tell(message, level, reason=reason, **fields)
 
 
 def call_suspended(entry: Entry) -> None:

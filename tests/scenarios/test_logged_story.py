@@ -17,8 +17,8 @@ Line = dict[str, Any]
 LOOP = """
 event accepted kind=message command=tasks chat=direct call=CALL message_id=MESSAGE event=EVENT user=USER
 call started command=tasks call=CALL message_id=MESSAGE user=USER
-refused by the platform method=GET path=/open-apis/task/v2/tasks attempt=1 reason=insufficient scope \
-scopes=task:task:read,task:task:write log_id=LOG call=CALL message_id=MESSAGE user=USER
+refused by the platform reason=insufficient_scope method=GET path=/open-apis/task/v2/tasks status=400 code=99991679 \
+log_id=LOG attempt=1 scopes=task:task:read,task:task:write call=CALL message_id=MESSAGE user=USER
 call suspended command=tasks waits_for=authorization needs=task:task:read,task:task:write request=REQUEST \
 call=CALL message_id=MESSAGE user=USER
 card shown face=waiting scopes=offline_access,task:task:read request=REQUEST card=CARD \

@@ -40,7 +40,7 @@ from bot.flows.calls.finish import (
     outcome_unknown,
     stop_if_recalled,
 )
-from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
+from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, detail_of, put_back
 from bot.flows.calls.run_state import Run
 from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
@@ -163,7 +163,10 @@ async def run_call(bot: Bot, run: Run) -> None:
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
-        await finish(bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset()))
+        why = detail_of(refusal.outcome)
+        await finish(
+            bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset(), reason=why)
+        )
     except asyncio.CancelledError:
         await asyncio.shield(put_back(bot, run, utc_now()))
         raise
