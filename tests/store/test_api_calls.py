@@ -115,6 +115,7 @@ async def test_no_row_is_changed(database: Database, statement: str) -> None:
     assert await recorded(database) == before
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "statement",
     [
@@ -124,8 +125,6 @@ async def test_no_row_is_changed(database: Database, statement: str) -> None:
     ],
 )
 async def test_no_row_is_replaced_on_sqlite(database: Database, statement: str) -> None:
-    if database.dialect != "sqlite":
-        pytest.skip("only SQLite has REPLACE")
     await database.write(lambda c: api_calls.record(c, [HARMLESS]))
     before = await recorded(database)
     columns = "at, user_key, call_id, step, attempt, method, path, milliseconds, outcome"
