@@ -39,6 +39,7 @@ from bot.core.oauth import TokenRefused
 from bot.core.people import UserKey
 from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
 from bot.core.scopes import ScopeSet, named
+from bot.core.secrets import NotSecret
 from bot.flows import correlation
 from bot.store.audit import Detail, Entry
 from bot.store.inbox import NewCall
@@ -142,7 +143,7 @@ def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
         "method": exchange.method,
         "path": exchange.path,
         "status": exchange.status,
-        "code": exchange.code,
+        "code": exchange.code and NotSecret(exchange.code),
         "log_id": exchange.log_id,
         "attempt": call.attempts,
     }
