@@ -22,7 +22,14 @@ from bot.core.times import Zone, format_moment
 from bot.core.unseen_characters import one_line
 from bot.core.words import cards as card_words
 from bot.dingtalk import markdown
-from bot.dingtalk.drawings import CARD, Button, Drawing, card_values, content_of, drawing_of
+from bot.dingtalk.rendered_messages import (
+    CARD,
+    Button,
+    RenderedMessage,
+    card_values,
+    content_of,
+    parse_content,
+)
 
 MAX_SHOWN_SCOPES = 6
 MAX_SHOWN_COMMANDS = 8
@@ -61,7 +68,7 @@ class CardRenderer:
     def __init__(self, language: Language, zone: Zone) -> None:
         self._language, self._zone = language, zone
 
-    def render(self, card: Card) -> Drawing:
+    def render(self, card: Card) -> RenderedMessage:
         match card:
             case AuthorizationCard():
                 return self._authorization(card)
@@ -106,7 +113,7 @@ class CardRenderer:
 
     # --- authorization
 
-    def _authorization(self, card: AuthorizationCard) -> Drawing:
+    def _authorization(self, card: AuthorizationCard) -> RenderedMessage:
         match card.face:
             case Face.WAITING:
                 return self._waiting(card)
@@ -152,7 +159,7 @@ class CardRenderer:
                     body = markdown.escape(one_line(self._say(card.failure), 400))
                 return self._plain(card_words.FAILED_TITLE, body)
 
-    def _waiting(self, card: AuthorizationCard) -> Drawing:
+    def _waiting(self, card: AuthorizationCard) -> RenderedMessage:
         declined = card.declined_on_page
         title = card_words.DECLINED_ON_PAGE_TITLE if declined else card_words.WAITING_TITLE
         why = DECLINED_ON_PAGE_BODY if declined else card_words.WAITING_WHY
@@ -175,7 +182,7 @@ class CardRenderer:
 
     # --- the others
 
-    def _administrator(self, card: AdministratorCard) -> Drawing:
+    def _administrator(self, card: AdministratorCard) -> RenderedMessage:
         scopes = self._scopes(card.scopes, card.scopes)
         if card.done:
             return self._plain(
@@ -201,7 +208,7 @@ class CardRenderer:
             ),
         )
 
-    def _confirmation(self, card: ConfirmationCard) -> Drawing:
+    def _confirmation(self, card: ConfirmationCard) -> RenderedMessage:
         said = {
             "command": markdown.bold(one_line(card.command, 200)),
             "asked": self._moment(card.asked_at),
@@ -219,7 +226,7 @@ class CardRenderer:
             hint=CONFIRM_HINT,
         )
 
-    def _unused(self, card: UnusedCard) -> Drawing:
+    def _unused(self, card: UnusedCard) -> RenderedMessage:
         scopes = self._scopes(card.scopes, card.scopes)
         if card.answer is not None:
             return self._plain(card_words.UNUSED_TITLE, self._say(card.answer), scopes)
@@ -242,9 +249,9 @@ class CardRenderer:
         status: str = "",
         buttons: tuple[Button, ...] = (),
         hint: Words | None = None,
-    ) -> Drawing:
+    ) -> RenderedMessage:
         text = "\n\n".join(each for each in paragraphs if each)
-        return Drawing(
+        return RenderedMessage(
             self._say(title),
             text,
             status=status,
@@ -276,7 +283,7 @@ def joined(items: list[str]) -> Words:
 
 def click_answer(toast: str, card: Content | None) -> Json:
     """Return the update of the clicked card. The platform has no toasts: the words become the card's status line."""
-    values: dict[str, str] = {} if card is None else card_values(drawing_of(card))
+    values: dict[str, str] = {} if card is None else card_values(parse_content(card))
     values["tips"] = markdown.shorten(toast, 1000)
     return {
         "cardUpdateOptions": {"updateCardDataByKey": True, "updatePrivateDataByKey": True},

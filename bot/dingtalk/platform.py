@@ -28,7 +28,7 @@ from bot.dingtalk import cards, doctor_checks
 from bot.dingtalk.api import TOKEN_HEADER, USERS_ME, call, call_legacy
 from bot.dingtalk.app import DingTalkApp
 from bot.dingtalk.app_token import AppToken
-from bot.dingtalk.drawings import CARD
+from bot.dingtalk.rendered_messages import CARD
 from bot.dingtalk.events import ReceivedMessage, Recipient, ReplySession
 from bot.dingtalk.frames import Frame
 from bot.dingtalk.identities import Identities
