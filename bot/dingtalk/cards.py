@@ -38,9 +38,10 @@ MAX_SHOWN_PEOPLE = 5
 CANCEL_HINT = Words(en="/cancel to drop it.", zh="发送 /cancel 可取消。")
 
 CONFIRM_HINT = Words(
-    en="If you still want it, send the command again. Otherwise nothing happens.",
-    zh="如仍需执行，请重新发送命令；否则不会执行。",
+    en="Send /confirm to run it, or /cancel to drop it.", zh="发送 /confirm 执行，发送 /cancel 取消。"
 )
+
+CHECK_HINT = Words(en="Once it's enabled, send /check.", zh="开通后请发送 /check。")
 
 DECLINED_ON_PAGE_BODY = Words(
     en="{commands} {was_not} run. You can still authorize until {until}. Needed:",
@@ -51,9 +52,9 @@ DECLINED_ON_PAGE_BODY = Words(
 EXPIRED_HINT = Words(en="Send the command again to retry.", zh="如需重试，请重新发送命令。")
 
 ASK_ADMINISTRATOR_AFTER = Words(
-    en="Publish a new version if the console asks for it. Waiting requests are tried again every few minutes; a user may "
-    "have to send the command and authorize once more.",
-    zh="如果后台提示需要发布版本，请一并发布。等待中的请求每隔几分钟重试一次；用户可能需要重新发送命令并再次授权。",
+    en="If the console asks for a new version, publish it too. Then have me check again: users who have to authorize "
+    "once more get a new card. I also retry every few minutes.",
+    zh="如果后台提示需要发布版本，请一并发布，然后让我重新检查：需要再次授权的用户会收到新的卡片。我也会每隔几分钟重试。",
 )
 """The bot cannot read which scopes are enabled."""
 
@@ -192,7 +193,7 @@ class CardRenderer:
             return self._plain(card_words.ADMINISTRATOR_DROPPED_TITLE, scopes)
         body = self._say(
             card_words.ASK_ADMINISTRATOR_BODY,
-            people=people_list(card.waiting),
+            people=people_list(tuple(card.names.get(each, each) for each in card.waiting)),
             wants="wants" if len(card.waiting) == 1 else "want",
             commands=command_list(card.commands),
             these="this user permission" if len(card.scopes) == 1 else "these user permissions",
@@ -206,6 +207,7 @@ class CardRenderer:
                 Button(self._say(card_words.OPEN_CONSOLE), url=card.console_link, primary=True),
                 self._button(card_words.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject),
             ),
+            hint=CHECK_HINT,
         )
 
     def _confirmation(self, card: ConfirmationCard) -> RenderedMessage:
@@ -270,11 +272,11 @@ def command_list(names: tuple[str, ...]) -> Words:
     return joined(shown) if shown else card_words.YOUR_REQUEST
 
 
-def people_list(staff_ids: tuple[str, ...]) -> Words:
-    """Return the ids of people, because a message cannot mention a user who is not in its chat."""
-    words = joined([markdown.escape(one_line(each, 60)) for each in staff_ids[:MAX_SHOWN_PEOPLE]])
-    rest = len(staff_ids) - MAX_SHOWN_PEOPLE
-    return card_words.AND_OTHERS.format(people=words, rest=rest, all=len(staff_ids)) if rest > 0 else words
+def people_list(names: tuple[str, ...]) -> Words:
+    """Return names as text, because a message cannot mention a user who is not in its chat."""
+    words = joined([markdown.escape(one_line(each, 60)) for each in names[:MAX_SHOWN_PEOPLE]])
+    rest = len(names) - MAX_SHOWN_PEOPLE
+    return card_words.AND_OTHERS.format(people=words, rest=rest, all=len(names)) if rest > 0 else words
 
 
 def joined(items: list[str]) -> Words:

@@ -29,6 +29,9 @@ from bot.core.unseen_characters import one_line
 from bot.dingtalk import markdown
 from bot.dingtalk.api import CallAsApp
 from bot.dingtalk.conversations import group_conversation, is_staff_id
+from bot.dingtalk.error_codes import CARD_EXISTS, QUOTA_EXHAUSTED, SESSION_EXPIRED
+from bot.dingtalk.events import ReplySession
+from bot.dingtalk.outcomes import code_of
 from bot.dingtalk.rendered_messages import (
     CARD,
     RenderedMessage,
@@ -37,9 +40,6 @@ from bot.dingtalk.rendered_messages import (
     card_values,
     parse_content,
 )
-from bot.dingtalk.error_codes import CARD_EXISTS, QUOTA_EXHAUSTED, SESSION_EXPIRED
-from bot.dingtalk.events import ReplySession
-from bot.dingtalk.outcomes import code_of
 
 TO_USERS = "/v1.0/robot/oToMessages/batchSend"
 

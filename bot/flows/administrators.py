@@ -28,8 +28,9 @@ from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
-from bot.store import audit, calls, outbox, scope_waits, seen_events, users
+from bot.store import audit, calls, granted_scopes, outbox, scope_waits, seen_events, users
 from bot.store.cards import RenderedCard, record_shown
+from bot.store.ids import time_of
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection
@@ -232,13 +233,30 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
     ready = [call for call in waiting if may_retry(call, enabled, asked=asked_by_administrator)]
+    # Where the list cannot be read, the administrator's word stands for it.
+    stated = named(*(call.needs for call in ready if call.consents)) if enabled is None else frozenset()
+
+    def release(c: Connection) -> None:
+        now = utc_now()
+        calls.release(c, [call.id for call in ready], now)
+        if asked_by_administrator:
+            for wait in waits:
+                if not wait.scopes.isdisjoint(stated):
+                    settle_wait(c, wait, now)
+
     if ready:
-        await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], utc_now()))
+        await bot.database.write(release)
         bot.signals.calls.set()
     if not asked_by_administrator:
         # Not during a click, whose answer would undo the update of a card. The next check follows within seconds.
-        await settle_waits(bot, waits, waiting, enabled)
+        await settle_waits(bot, platform, waits, waiting, enabled)
     return len(ready)
+
+
+def settle_wait(c: Connection, wait: ScopeWait, now: datetime) -> None:
+    if scope_waits.enabled(c, wait.id, now):
+        subject = ("scope_wait", wait.id)
+        audit.write(c, "scopes_enabled", user=None, subject=subject, now=now, scopes=sorted(wait.scopes))
 
 
 def is_recent(bot: Bot, wait: ScopeWait) -> bool:
@@ -259,27 +277,31 @@ def may_retry(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> b
 
 
 async def settle_waits(
-    bot: Bot, waits: Sequence[ScopeWait], waiting: Sequence[DeferredCall], enabled: ScopeSet | None
+    bot: Bot,
+    platform: Platform,
+    waits: Sequence[ScopeWait],
+    waiting: Sequence[DeferredCall],
+    enabled: ScopeSet | None,
 ) -> None:
     """Settle the waits whose scopes are enabled and that no waiting call needs. The administrators' cards then say so.
 
-    The list may show a scope as enabled while the platform still refuses it: then the calls and the wait remain.
+    The list may show a scope as enabled while the platform still refuses it: then the calls and the wait remain. If the
+    list cannot be read, a scope is enabled once a call has used it.
     """
     needed = named(*(call.needs for call in waiting))
     for wait in waits:
-        if enabled is None or not wait.scopes <= enabled or not wait.scopes.isdisjoint(needed):
+        if not wait.scopes.isdisjoint(needed):
             continue
+        known = enabled
+        if known is None:
+            known = await bot.database.read(partial(used_during, app=platform.app, wait=wait))
+        if wait.scopes <= known:
+            await bot.database.write(partial(settle_wait, wait=wait, now=utc_now()))
+            bot.signals.upkeep.set()
 
-        def work(c: Connection, wait: ScopeWait = wait) -> None:
-            now = utc_now()
-            if scope_waits.enabled(c, wait.id, now):
-                subject = ("scope_wait", wait.id)
-                audit.write(
-                    c, "scopes_enabled", user=None, subject=subject, now=now, scopes=sorted(wait.scopes)
-                )
 
-        await bot.database.write(work)
-        bot.signals.upkeep.set()
+def used_during(c: Connection, app: str, wait: ScopeWait) -> ScopeSet:
+    return granted_scopes.used_since(c, app, wait.scopes, time_of(wait.id))
 
 
 async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
@@ -317,12 +339,14 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
         # The wait's row is not sealed: administrators are asked only for what genuine calls need.
         waiting = []
     applications = platform.scope_applications
+    names = await bot.database.read(partial(names_of, waiting=[call.user for call in waiting]))
     card = AdministratorCard(
         wait.id,
         await platform.describe_scopes(wait.scopes),
         tuple(dict.fromkeys(call.user.open_id for call in waiting)),
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         platform.console_link(wait.scopes),
+        names,
         can_apply=applications is not None and not wait.scopes.isdisjoint(applications.pending_scopes),
         done=wait.status is ScopeWaitStatus.ENABLED,
     )
@@ -332,6 +356,12 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     if all_shown and all(all_shown):
         rendered = RenderedCard(wait.id, wait.card.claim, wait.card.wanted)
         await bot.database.write(lambda c: record_shown(c, rendered, utc_now()))
+
+
+def names_of(c: Connection, waiting: Iterable[UserKey]) -> dict[str, str]:
+    """Return the names of users that are known, by open_id."""
+    profiles = {user.open_id: users.profile(c, user) for user in waiting}
+    return {open_id: found.name for open_id, found in profiles.items() if found is not None and found.name}
 
 
 def described(bot: Bot, call: DeferredCall) -> str:

@@ -20,9 +20,9 @@ from aiohttp import web
 from bot.core.api import ApiCall, Write
 from bot.core.messages import Destination
 from bot.core.secrets import Secret
-from bot.dingtalk.rendered_messages import CARD, RenderedMessage, content_of
 from bot.dingtalk.events import ReplySession
 from bot.dingtalk.platform import DingTalkPlatform
+from bot.dingtalk.rendered_messages import CARD, RenderedMessage, content_of
 from bot.dingtalk.stream_endpoint import request_address
 from bot.transport.http_client import MAX_RESPONSE_BYTES
 from bot.transport.long_connection import CannotConnect
