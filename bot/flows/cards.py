@@ -84,9 +84,9 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         device = device_authorizations.latest_of(c, request.id) if by_device else None
         opened = waiting and was_opened(c, bot, request, device)
         grant = grants.find(c, request.user) if waiting else None
-        enabled = (
-            scope_waits.last_enabled(c, platform.name, platform.app_id, request.scopes) if grant else None
-        )
+        again = grant is not None and not request.scopes.isdisjoint(grant.scopes_ever)
+        app = (platform.name, platform.app_id)
+        enabled = scope_waits.last_enabled(c, *app, request.scopes) if again else None
         return device, grant, opened, enabled
 
     device, grant, opened, enabled = await bot.database.read(read)
