@@ -6,6 +6,7 @@ Characters that would turn text from elsewhere into a link, a picture or markup 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 from bot.core.language import Language, Words
@@ -21,14 +22,27 @@ BREAK = "  \n"
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def escape(text: str) -> str:
-    """Return text that is shown literally, on as many lines as it has."""
-    return text.translate(LOOK_ALIKES).replace("\n", BREAK)
+BRACKETS = re.compile(r"\[([^\[\]\n]*)\](?=\s*[^\s(\[:])")
+"""A pair of brackets that cannot begin a link, because other text follows it."""
+
+
+def escape(text: str, following: str = "") -> str:
+    """Return text that is shown literally, on as many lines as it has. `following` is the markup that follows it."""
+    shown, at = [], 0
+    for pair in BRACKETS.finditer(text + following):
+        shown += [text[at : pair.start()].translate(LOOK_ALIKES), f"[{pair[1].translate(LOOK_ALIKES)}]"]
+        at = pair.end()
+    shown.append(text[at:].translate(LOOK_ALIKES))
+    return "".join(shown).replace("\n", BREAK)
+
+
+BOLD = "**"
 
 
 def bold(text: str) -> str:
-    shown = escape(text)
-    return f"**{shown}**" if shown == shown.strip() != "" and "\n" not in shown else shown
+    if text != text.strip() or not text or "\n" in text:
+        return escape(text)
+    return f"{BOLD}{escape(text, BOLD)}{BOLD}"
 
 
 def link(text: str, url: str) -> str:
