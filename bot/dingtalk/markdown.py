@@ -14,13 +14,15 @@ from bot.core.language import Language, Words
 MAX_PARAM_BYTES = 14_000
 """The platform accepts 15,000 bytes for the parameters of a message."""
 
-LOOK_ALIKES = str.maketrans({"[": "［", "]": "］", "<": "＜", ">": "＞", "`": "｀", "*": "∗"})
+LOOK_ALIKES = str.maketrans({"[": "［", "]": "］", "<": "＜", "`": "｀", "*": "∗"})
+
+QUOTATION = re.compile(r"^[>\s]+", re.MULTILINE)
+"""What would make a line a quotation."""
 
 BREAK = "  \n"
 """The end of a line within a paragraph."""
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 
 BRACKETS = re.compile(r"\[([^\[\]\n]*)\](?=\s*[^\s(\[:])")
 """A pair of brackets that cannot begin a link, because other text follows it."""
@@ -33,7 +35,8 @@ def escape(text: str, following: str = "") -> str:
         shown += [text[at : pair.start()].translate(LOOK_ALIKES), f"[{pair[1].translate(LOOK_ALIKES)}]"]
         at = pair.end()
     shown.append(text[at:].translate(LOOK_ALIKES))
-    return "".join(shown).replace("\n", BREAK)
+    quoted = QUOTATION.sub(lambda start: start[0].replace(">", "＞"), "".join(shown))
+    return quoted.replace("\n", BREAK)
 
 
 BOLD = "**"
@@ -46,7 +49,7 @@ def bold(text: str) -> str:
 
 
 def link(text: str, url: str) -> str:
-    return f"[{escape(text)}]({url.replace('(', '%28').replace(')', '%29').replace(' ', '%20')})"
+    return f"[{escape(text.translate(LOOK_ALIKES))}]({url.replace('(', '%28').replace(')', '%29').replace(' ', '%20')})"
 
 
 def code_block(text: str) -> str:

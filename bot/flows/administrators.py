@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from bot.core.decisions import PROPAGATION_RETRIES
 from bot.core.errors import LeaseLost
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent
+from bot.core.oauth import urlsafe
 from bot.core.people import UserKey
 from bot.core.platform import Platform, ScopeApplication
 from bot.core.retry import backoff
@@ -25,10 +27,11 @@ from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import suspend
-from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
+from bot.flows.outbox import answer, can_change_cards, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, granted_scopes, outbox, scope_waits, seen_events, users
 from bot.store.cards import RenderedCard, record_shown
 from bot.store.ids import time_of
@@ -59,7 +62,7 @@ async def suspend_for_administrator(
         return
     now = utc_now()
     words = list_scopes({scope: described[scope] for scope in scopes})
-    begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, now))
+    begun = await api_calls.write(bot, call, lambda c: begin(c, bot, call, scopes, words, now))
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
         return
@@ -98,7 +101,7 @@ async def suspend_for_administrator(
         ]
         return insert_all(c, bot, [*notes, *notices])
 
-    await deliver_all(bot, await bot.database.write(work))
+    await deliver_all(bot, await api_calls.write(bot, call, work))
     bot.signals.upkeep.set()
 
 
@@ -121,11 +124,9 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
 
     Cards that take longer, or that a crash interrupts, become due again.
     """
-    showing = bot.background(show_cards(bot, bot.platform_of(call.user), wait, call))
+    platform, keys = bot.platform_of(call.user), list[str]()
+    showing = bot.background(show_cards(bot, platform, wait, call, keys))
     await asyncio.wait({showing}, timeout=CARD_TIMEOUT)
-    platform = bot.platform_of(call.user)
-    admins = [platform.user_key(each, call.user.tenant_key) for each in await bot.administrators(platform)]
-    keys = [key for admin in admins for key in keys_of_card(bot, admin, wait.id)]
 
     def read(c: Connection) -> bool:
         found = [outbox.find(c, platform.app, key) for key in keys]
@@ -148,7 +149,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
             raise LeaseLost
         return insert_all(c, bot, [answer(bot, call, reply)])
 
-    await deliver_all(bot, await bot.database.write(work))
+    await deliver_all(bot, await api_calls.write(bot, call, work))
 
 
 MAX_REPORTS_PER_DAY = 10
@@ -331,8 +332,17 @@ async def show_due_cards(bot: Bot) -> None:
         await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
 
 
-async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: DeferredCall | None = None) -> None:
-    """Show the cards of a wait to all administrators. `also` is a call that is about to wait for these scopes."""
+async def show_cards(
+    bot: Bot,
+    platform: Platform,
+    wait: ScopeWait,
+    also: DeferredCall | None = None,
+    keys: list[str] | None = None,
+) -> None:
+    """Show the cards of a wait to all administrators. `also` is a call that is about to wait for these scopes.
+
+    Appends the delivery keys of the cards to `keys`.
+    """
     found = await bot.database.read(partial(waiting_calls, app=platform.app))
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
@@ -353,7 +363,13 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     )
     admins = await bot.administrators(platform)
     tenant = waiting[0].user.tenant_key if waiting else ""
-    all_shown = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
+    all_shown = []
+    for each in admins:
+        admin = platform.user_key(each, tenant)
+        own_keys = keys_of_card(bot, admin, card)
+        if keys is not None:
+            keys += own_keys
+        all_shown.append(await show_to(bot, admin, card, own_keys))
     if all_shown and all(all_shown):
         rendered = RenderedCard(wait.id, wait.card.claim, wait.card.wanted)
         await bot.database.write(lambda c: record_shown(c, rendered, utc_now()))
@@ -391,30 +407,32 @@ def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
     return not wait.scopes.isdisjoint(named(call.needs))
 
 
-async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
+async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard, keys: Sequence[str]) -> bool:
     """Send the card to an administrator, or update the one they have. Returns False if it has to be retried.
 
-    When the first card can no longer be changed, a second one replaces it.
+    When the card of one key can no longer be changed, one with the next key replaces it.
     """
     language = await bot.database.read(lambda c: users.language(c, admin))
     content = bot.platform_of(admin).render_card(card, language)
-    key, later_key = keys_of_card(bot, admin, card.subject)
-    first = await show_with_key(bot, admin, card, key, content)
-    if not isinstance(first, NotSent):
-        return first
-    again = await show_with_key(bot, admin, card, later_key, content)
-    return again is not False
+    for key in keys:
+        shown = await show_with_key(bot, admin, card, key, content)
+        if not isinstance(shown, NotSent):
+            return shown
+    return True
 
 
-def keys_of_card(bot: Bot, admin: UserKey, subject: str) -> tuple[str, str]:
+def keys_of_card(bot: Bot, admin: UserKey, card: AdministratorCard) -> tuple[str, ...]:
     """Return the delivery keys of an administrator's first card, and of the one that replaces it.
 
-    The second key changes with each window in which a card can be edited. Both are short, because a platform may limit
-    keys to 50 characters.
+    The second key changes with each window in which a card can be edited. If none can, there is one card for each group
+    of users who wait. Keys are short, because a platform may limit them to 50 characters.
     """
-    window = bot.platform_of(admin).limits.card_edit_window
-    key = f"{subject}-{admin.open_id[-12:]}"
-    return key, f"{key}-{utc_now().toordinal() // max(1, window.days):x}"
+    platform = bot.platform_of(admin)
+    key = f"{card.subject}-{admin.open_id[-12:]}"
+    if not can_change_cards(platform):
+        shown = hashlib.sha256(repr((sorted(card.waiting), sorted(card.commands))).encode())
+        return (f"{key}-{urlsafe(shown.digest()[:3])}",)
+    return key, f"{key}-{utc_now().toordinal() // max(1, platform.limits.card_edit_window.days):x}"
 
 
 async def show_with_key(
@@ -433,6 +451,8 @@ async def show_with_key(
         return True
     if before.message_id is None:
         return before.settled
+    if not can_change_cards(bot.platform_of(admin)):
+        return True
     result = await bot.platform_of(admin).update_card(before.message_id, content)
     if result is None:
         return True

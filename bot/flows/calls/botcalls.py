@@ -17,6 +17,7 @@ from bot.flows import administrators
 from bot.flows.authorize.ask import ask_for_scopes
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant, waiting_before
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.run_state import Run
 from bot.flows.outbox import deliver_all, typed, typed_in_full
 from bot.store import call_steps, calls, grants
@@ -77,7 +78,7 @@ async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> N
             raise LeaseLost
         return steps, messages
 
-    run.steps, messages = await bot.database.write(work)
+    run.steps, messages = await api_calls.write(bot, call, work)
     bot.signals.upkeep.set()
     await deliver_all(bot, messages)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -277,3 +278,61 @@ async def test_cancel_names_all_that_it_dropped(world: DingTalkWorld):
         text_of(m.content) for m in world.from_bot(world.direct(world.sam), said) if m.reply_to != last
     ]
     assert len(answers) == 1, answers
+
+
+# --- nothing twice -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+async def test_an_administrator_reads_of_each_user_once(world: DingTalkWorld, others: int):
+    """The calls are tried again meanwhile, and each time are refused."""
+    world.tenant.behaviour.refused_scopes = ["Todo.Todo.Read"]
+    await world.start()
+    people = [world.sam, world.wei, world.ada][: others + 1]
+    for person in people:
+        asked = await world.say(person, "/tasks")
+        await world.authorize_in_client(person, await world.fresh_card(person, asked))
+        waiting = "SELECT 1 FROM deferred_calls WHERE waits_for = 'administrator' AND attempts >= 5"
+        n = people.index(person) + 1
+        await world.until(lambda n=n: len(world.rows(waiting)) == n, "a retry", 60)
+    told = [
+        text_of(m.content)
+        for m in world.from_bot(world.direct(world.ada))
+        if "Permission to enable" in text_of(m.content)
+    ]
+    assert len(told) == len(set(told)) == len(people), told
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("/tasks", "/task Milk"), ("/me", "/agenda"), ("/agenda", "/authorize Todo.Todo.Read")],
+)
+async def test_a_card_that_is_sent_again_needs_no_word_about_it(
+    world: DingTalkWorld, first: str, second: str
+):
+    await world.start()
+    asked = await world.say(world.sam, first)
+    await world.fresh_card(world.sam, asked)
+    await world.drawn()
+    again = await world.say(world.sam, second)
+    card = await world.fresh_card(world.sam, again)
+    assert first in text_of(card.content)
+    late = "SELECT 1 FROM deferred_calls WHERE message_id = ? AND suspended_at < ?"
+    after = (datetime.now(UTC) + timedelta(seconds=3)).replace(tzinfo=None).isoformat(" ", "microseconds")
+    await world.until(lambda: world.rows(late, again, after) and datetime.now(UTC).isoformat(" ") > after)
+    said = [text_of(m.content) for m in world.from_bot(world.direct(world.sam), again)]
+    assert len(said) == 1, said
+
+
+@pytest.mark.parametrize("way", ["in the client", "in a browser"])
+async def test_a_page_names_no_button_that_its_card_lacks(world: DingTalkWorld, way: str):
+    await world.start()
+    await world.say(world.sam, "/me")
+    card = await world.card_for(world.sam)
+    if way == "in the client":
+        _, page = await world.authorize_in_client(world.sam, card, "cancel")
+        said = json.dumps(page)
+    else:
+        _, said = await world.consent(world.sam, card, "refuse")
+    assert "/cancel" in said
+    assert "Not now" not in said
