@@ -84,6 +84,7 @@ class LarkPlatform:
     name = "lark"
     limits = LIMITS
     monolingual = False
+    quotes_messages = True
     callback_path = "/oauth/lark/callback"
     always_asked = frozenset({OFFLINE_ACCESS})
     code_parameters = frozenset({"code"})

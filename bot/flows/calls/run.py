@@ -15,6 +15,8 @@ from bot.core.calls import CallStatus, DeferredCall
 from bot.core.commands import (
     ApiRefused,
     CancelWaiting,
+    CheckScopes,
+    ConfirmWrite,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -30,7 +32,13 @@ from bot.flows import observations
 from bot.flows.account import unused_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls import api_calls
-from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
+from bot.flows.calls.botcalls import (
+    cancel_or_end,
+    check_scopes,
+    confirm_write,
+    describe_grant,
+    require_scopes,
+)
 from bot.flows.calls.finish import (
     End,
     failed,
@@ -219,6 +227,12 @@ async def make_step(bot: Bot, run: Run) -> bool:
             return await require_scopes(bot, run, move)
         case CancelWaiting() | EndGrant():
             await cancel_or_end(bot, run, move)
+            return True
+        case ConfirmWrite():
+            await confirm_write(bot, run, move)
+            return True
+        case CheckScopes():
+            run.add(move, Result(value=await check_scopes(bot, run.call)))
             return True
         case _:
             assert_never(move)
