@@ -294,7 +294,7 @@ async def test_an_administrator_reads_of_each_user_once(world: DingTalkWorld, ot
         await world.authorize_in_client(person, await world.fresh_card(person, asked))
         waiting = "SELECT 1 FROM deferred_calls WHERE waits_for = 'administrator' AND attempts >= 5"
         n = people.index(person) + 1
-        await world.until(lambda n=n: len(world.rows(waiting)) == n, "a retry", 60)
+        await world.until(lambda n=n, waiting=waiting: len(world.rows(waiting)) == n, "a retry", 60)
     told = [
         text_of(m.content)
         for m in world.from_bot(world.direct(world.ada))
