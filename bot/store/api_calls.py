@@ -84,25 +84,25 @@ def begin(connection: Connection) -> None:
 
 
 def end(connection: Connection) -> Sequence[audit.Entry]:
-    """Write the recorded calls of a unit of work, and its audit entries, which it returns.
+    """Write the recorded calls of a unit of work, and its audit entries, which are returned.
 
     On PostgreSQL that is one statement.
     """
     made: list[MadeCall] = connection.info[PENDING]
     entries = audit.pending(connection)
-    rows = audit.rows(connection, entries)
-    if made and connection.dialect.name == "sqlite":
+    if not made:
+        audit.insert_all(connection, entries)
+    elif connection.dialect.name == "sqlite":
         connection.execute(ADD, [each.values() for each in made])
-    elif made:
+        audit.insert_all(connection, entries)
+    else:
         given = as_rows("postgresql", (each.values() | {"user_key": str(each.user)} for each in made))
-        if not rows:
-            connection.execute(ADD_GIVEN, {"given": given})
+        if entries:
+            first, *others = audit.rows_of(connection, entries)
+            rows = [first | {"given": given}, *(each | {"given": "[]"} for each in others)]
+            connection.execute(ADD_WITH_AUDIT, rows)
         else:
-            with_made = [rows[0] | {"given": given}, *(row | {"given": "[]"} for row in rows[1:])]
-            connection.execute(ADD_WITH_AUDIT, with_made)
-            return entries
-    if rows:
-        connection.execute(audit.WRITE[connection.dialect.name], rows)
+            connection.execute(ADD_GIVEN, {"given": given})
     return entries
 
 

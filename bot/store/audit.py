@@ -165,15 +165,21 @@ def begin(connection: Connection) -> None:
 
 
 def pending(connection: Connection) -> list[Entry]:
-    """Return the entries of a unit of work, which are still to be written."""
+    """Return the entries of a unit of work that are still to be written."""
     entries: list[Entry] = connection.info[PENDING]
     return entries
 
 
-def rows(connection: Connection, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def rows_of(connection: Connection, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Return the parameters of `WRITE` for these entries."""
     own_app = _own_app(connection)
     return [_row(each, own_app) for each in entries]
+
+
+def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Write entries with one statement."""
+    if entries:
+        connection.execute(WRITE[connection.dialect.name], rows_of(connection, entries))
 
 
 def _own_app(connection: Connection) -> str:

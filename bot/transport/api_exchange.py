@@ -25,9 +25,7 @@ async def exchange(
 ) -> Outcome:
     """Send one API call with an access token, and return its outcome. `observe` is told of it in any case."""
     started = time.monotonic()
-    status: int | None = None
-    code: str | None = None
-    log_id: str | None = None
+    status = code = log_id = None
     outcome: Outcome | None = None
     try:
         response = await http.fetch(
