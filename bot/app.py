@@ -16,6 +16,7 @@ from functools import partial
 
 from aiohttp import web
 
+from bot.build import current_build
 from bot.core.errors import ConfigurationError
 from bot.core.events import Outage
 from bot.core.grants import REVOKED_BY_OPERATOR
@@ -27,7 +28,7 @@ from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
-from bot.flows.chores import CHORES, record_retention, repeat, upkeep_on_signal
+from bot.flows.chores import CHORES, check_clock, record_retention, repeat, upkeep_on_signal
 from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.worker import Worker
 from bot.platforms import Connection, admins_of, all_commands, configured
@@ -79,6 +80,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             admins={app: admins_of(entry, settings) for app, entry in by_app.items()},
             authorization_ttl=settings.authorization_ttl,
             deferred_ttl=settings.deferred_ttl,
+            build=current_build(),
             time_zone=settings.time_zone,
             retention=Retention(settings.retention, settings.audit_retention),
         )
@@ -93,9 +95,11 @@ def keyring_from(settings: Settings) -> Keyring:
 def run(settings: Settings, refit: Refit = unchanged) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain. Return the exit code."""
     if settings.auto_migrate:
-        upgrade(settings.database_url, keyring_from(settings))
+        note = upgrade(settings.database_url, keyring_from(settings))
     else:
-        check_schema(settings.database_url)
+        note = check_schema(settings.database_url)
+    if note:
+        log.warning(note)
     for line in exposed_database(settings.database_url):
         log.warning(line)
     enable_stack_dump()
@@ -119,6 +123,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as ingress_stack:
+        await check_clock(bot)
         await takeover.enter(bot)
         await record_retention(bot)
         application = routes.build(bot, await ingress_stack.enter_async_context(ingresses(settings, bot)))
@@ -133,7 +138,9 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             # Objects created during startup live as long as the process: keep the garbage collector from traversing them.
             gc.collect()
             gc.freeze()
-            log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
+            build = {"version": bot.build.version, "revision": bot.build.revision}
+            where = {"host": settings.host, "port": settings.port, "worker": bot.worker}
+            log.info("ready", extra={**build, **where})
             await stop.wait()
             on_stop()
             log.info("stopping")

@@ -6,9 +6,11 @@ import base64
 import json
 import logging
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ from aiohttp import hdrs
 
 from bot.core.api import Json, Unreachable
 from bot.core.events import Outage
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.secrets import Secret
 from bot.transport.connection_errors import NOTHING_SENT, describe_error
 from bot.transport.json_limits import is_costly
@@ -71,6 +73,8 @@ class HttpClient:
         self._token_header = token_header
         self.outages: dict[str, Outage] = {}
         """Hosts whose last request could not be sent, by name."""
+        self.server_time: ServerTime | None = None
+        """The server's clock at its latest response that showed it."""
         self._session: aiohttp.ClientSession | None = None
         self.last_call_failed = False
         """Whether the last API call had no usable response."""
@@ -120,6 +124,7 @@ class HttpClient:
                 content = drop_if_costly(await read_bounded(response))
                 if self.outages:
                     self._record_success(url)
+                self._note_time(response)
                 return HttpResponse(response.status, response.headers, mask_token(content, token))
         except NOTHING_SENT as problem:
             reason = describe_error(problem)
@@ -133,6 +138,11 @@ class HttpClient:
         if self._token_header is not None:
             return {self._token_header: token.reveal()}
         return {hdrs.AUTHORIZATION: f"Bearer {token.reveal()}"}
+
+    def _note_time(self, response: aiohttp.ClientResponse) -> None:
+        now = time.monotonic()
+        if self.server_time is None or now - self.server_time.received > SERVER_TIME_INTERVAL:
+            self.server_time = server_time(response.headers.get(hdrs.DATE, ""), now) or self.server_time
 
     def _record_success(self, url: str) -> None:
         host = urlsplit(url).hostname or ""
@@ -155,6 +165,18 @@ class HttpClient:
                 headers={hdrs.USER_AGENT: "bot-that-asks"},
             )
         return self._session
+
+
+SERVER_TIME_INTERVAL = 1.0
+"""Seconds between two readings of a response's Date."""
+
+
+def server_time(date: str, received: float) -> ServerTime | None:
+    """Parse the header Date of a response."""
+    try:
+        return ServerTime(parsedate_to_datetime(date).timestamp(), received)
+    except (ValueError, OverflowError):
+        return None
 
 
 def mask_token(content: bytes | None, token: Secret | None) -> bytes | None:
