@@ -49,8 +49,8 @@ class PlatformLimits:
     """How many scopes one authorization link may ask for."""
 
 
-Webhook = Callable[[Mapping[str, str], bytes], Received]
-"""Verifies, decrypts and parses one request, by its headers and its body."""
+Webhook = Callable[[Mapping[str, str], bytes, float], Received]
+"""Verifies, decrypts and parses one request, by its headers and its body, at this Unix time."""
 
 
 class Platform(Protocol):

@@ -203,11 +203,11 @@ class DingTalkPlatform:
 
     # --- incoming messages and clicks
 
-    def receive_message(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._remember(receive_message(self._keys, self._recipient, headers, body, time.time()))
+    def receive_message(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return self._remember(receive_message(self._keys, self._recipient, headers, body, now))
 
-    def receive_click(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._remember(receive_click(self._keys, self._recipient, headers, body, time.time()))
+    def receive_click(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return self._remember(receive_click(self._keys, self._recipient, headers, body, now))
 
     def parse_frame(self, frame: Frame) -> Received:
         return self._remember(receive_frame(self._recipient, frame))

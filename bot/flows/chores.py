@@ -109,11 +109,10 @@ PRUNE_PAUSE = 0.05
 
 
 async def check_clock(bot: Bot) -> None:
-    """Compare this machine's clock with the database's, if that is another machine, or else with the platforms'."""
+    """Compare this machine's clock with that of PostgreSQL and those of the platforms."""
     CLOCK.has_database_clock = bot.database.dialect == "postgresql"
     if CLOCK.has_database_clock:
         CLOCK.compare_with_database((await bot.database.read(clock.read)).timestamp())
-        return
     for platform in bot.platforms.values():
         if (shown := platform.server_time) is not None:
             CLOCK.compare_with_platform(shown.unix, time.monotonic() - shown.received)

@@ -4,7 +4,7 @@ A machine's clock can be wrong, and jump when it is corrected. Whatever waits wo
 Therefore
 
 - `utc_now` follows the machine's clock in small steps only. After a jump it goes on from the time before, until the new
-  time is confirmed: by the database's clock on PostgreSQL, else by the platform's, or because it stays.
+  time is confirmed: by the platform's clock, by PostgreSQL's if that did not jump as well, or because it stays.
 - `expiry_time` is the earliest time by any of the clocks. What expires before that has expired for certain.
 
 The elapsed time includes the time in which the machine is suspended, so waking up is no jump.
@@ -61,9 +61,10 @@ class Clock:
         self._offset = machine() - at
         self._jump: Jump | None = None
         self._database: float | None = None
+        self._database_steady_since = float("-inf")
         self._differs_from_database = False
         self.has_database_clock = False
-        """Whether the database is on a machine of its own, whose clock confirms this one's."""
+        """Whether the database has a clock of its own, as PostgreSQL has."""
         self._watched_since, self._looked_at = at, at
         self._confirmed = False
         """Whether the platform's clock has confirmed this one since it has been watched."""
@@ -76,13 +77,17 @@ class Clock:
         """Return the time before which everything has expired for certain. `NEVER`, if that is not known yet."""
         at = self._elapsed()
         offsets = [self._look(at), self._machine() - at]
-        if self.has_database_clock:
-            if self._database is None:
-                return NEVER
-            offsets.append(self._database)
-        elif not self._confirmed and at - self._watched_since < FIRST_LOOK:
+        if not self._is_known(at):
             return NEVER
+        if self._database is not None:
+            offsets.append(self._database)
         return datetime.fromtimestamp(at + min(offsets), UTC)
+
+    def _is_known(self, at: float) -> bool:
+        """Whether the time is confirmed, or was watched for long enough."""
+        if self.has_database_clock:
+            return self._database is not None
+        return self._confirmed or at - self._watched_since >= FIRST_LOOK
 
     def _look(self, at: float) -> float:
         """Return the offset of the time that counts."""
@@ -95,6 +100,9 @@ class Clock:
                 self._jump = None
                 log.info("this machine's clock is back at the expected time")
             self._offset = offset
+        elif not self._is_known(at):
+            # The process has just started, perhaps while the clock was wrong.
+            self._offset, self._watched_since = offset, at
         elif self._jump is None or abs(offset - self._jump.offset) > TOLERANCE:
             self._jump = Jump(offset, at)
             log.warning(
@@ -117,14 +125,17 @@ class Clock:
     def compare_with_database(self, now: float) -> None:
         """Take note of the database's clock."""
         at = self._elapsed()
-        first, self._database = self._database is None, now - at
+        before, self._database = self._database, now - at
         offset = self._machine() - at
         differs = abs(offset - self._database) > TOLERANCE
-        if first and differs:
+        if before is None and differs:
             # Nothing is known yet but that one is wrong; all replicas share the database's.
             self._offset = self._database
+        elif before is not None and abs(self._database - before) > TOLERANCE:
+            # It may be on the same machine.
+            self._database_steady_since = at
         self._look(at)
-        if not differs:
+        if not differs and at - self._database_steady_since >= STEADY_AFTER:
             self._accept(offset)
         if differs != self._differs_from_database:
             self._differs_from_database = differs
@@ -139,8 +150,6 @@ class Clock:
 
     def compare_with_platform(self, then: float, age: float) -> None:
         """Take note of the platform's clock, which showed a time `age` seconds ago. It confirms, but never refutes."""
-        if self.has_database_clock:
-            return
         at = self._elapsed()
         self._look(at)
         if age > at - self._watched_since + 1:
@@ -150,7 +159,7 @@ class Clock:
             self._confirmed = True
             self._accept(offset)
         elif self._jump is not None:
-            self._jump.at = at
+            self._jump.at = self._database_steady_since = at
 
 
 CLOCK = Clock()

@@ -192,8 +192,8 @@ class LarkPlatform:
 
     # --- incoming events
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return receive(self._keys, self._recipient, headers, body, time.time())
+    def receive(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return receive(self._keys, self._recipient, headers, body, now)
 
     def parse(self, payload: bytes) -> Received:
         return receive_over_connection(self._keys, self._recipient, payload)

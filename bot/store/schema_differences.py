@@ -155,7 +155,8 @@ ATTRIBUTES = _catalog(
     "a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid) AS fallback FROM pg_attribute a "
     "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
     "LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "
-    "WHERE c.relkind IN ('r', 'p', 'v') AND a.attnum > 0 AND NOT a.attisdropped AND OWN_TABLES ORDER BY c.relname, a.attnum"
+    "WHERE c.relkind IN ('r', 'p', 'v') AND a.attnum > 0 AND NOT a.attisdropped AND OWN_TABLES "
+    "ORDER BY c.relname, a.attnum"
 )
 CONSTRAINTS = _catalog(
     "SELECT c.relname, k.conname, k.contype::text, pg_get_constraintdef(k.oid) AS definition FROM pg_constraint k "
