@@ -151,7 +151,7 @@ async def refuse_pooler(url: str) -> None:
                 stack.callback(connections[-1].terminate)
             try:
                 seen = [[await _server_process(each) for each in connections] for _ in range(POOLER_LOOKS)]
-            except asyncpg.ProtocolViolationError as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 # pgbouncer in the mode `statement` refuses transactions.
                 seen = []
                 pooled = "pooling mode" in str(error)
