@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
@@ -41,7 +42,7 @@ from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.retention import Retention
 from bot.web import routes
 from bot.web.app_keys import Ingresses
-from bot.web.server import Runner
+from bot.web.server import Runner, backlog
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as ingress_stack:
+        loop.set_exception_handler(partial(report_loop_error, bot))
         await check_clock(bot)
         await takeover.enter(bot)
         await record_retention(bot)
@@ -148,9 +150,22 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             await shut_down(bot, runner, worker, tasks, ingress_stack)
 
 
+def report_loop_error(bot: Bot, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error outside any task. The loop reports each connection that it cannot accept."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        bot.refusals.note(
+            "the process may open no more files: connections wait; raise the limit (ulimit -n)",
+            os.strerror(error.errno),
+            logging.WARNING,
+        )
+    else:
+        loop.default_exception_handler(context)
+
+
 async def listen(runner: web.AppRunner, settings: Settings) -> None:
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        await web.TCPSite(runner, settings.host, settings.port, backlog=backlog()).start()
     except OSError as error:
         if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
             raise

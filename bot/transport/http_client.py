@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import resource
 import ssl
 import time
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 
 MAX_CONNECTIONS = 100
+"""At most a quarter of the files that the process may open, because others are needed at the same time."""
 
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 
@@ -159,7 +161,7 @@ class HttpClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=max_connections()),
                 timeout=TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={hdrs.USER_AGENT: "bot-that-asks"},
@@ -177,6 +179,11 @@ def server_time(date: str, received: float) -> ServerTime | None:
         return ServerTime(parsedate_to_datetime(date).timestamp(), received)
     except (ValueError, OverflowError):
         return None
+
+
+def max_connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, files // 4))
 
 
 def mask_token(content: bytes | None, token: Secret | None) -> bytes | None:
