@@ -17,7 +17,7 @@ from bot.core.unseen_characters import escape_json
 from bot.doctor_bot import Surroundings
 from bot.doctor_database import Examined, ago, running
 from bot.doctor_program import program
-from bot.findings import TIMEOUT, Finding, error_finding, run_concurrently
+from bot.findings import TIMEOUT, Finding, error_finding, run_concurrently, sentences
 from bot.platforms import Entry, all_commands, configured, own_commands
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
@@ -100,7 +100,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
 
 
 def wrong_configuration(error: ConfigurationError) -> list[Finding]:
-    return [Finding("FAIL", "configuration", problem) for problem in error.problems]
+    return [sentences(problem, "FAIL", "configuration") for problem in error.problems]
 
 
 def known_commands(entry: Entry) -> tuple[Registry, list[Finding]]:
@@ -112,7 +112,7 @@ def known_commands(entry: Entry) -> tuple[Registry, list[Finding]]:
 
 
 def warnings(loaded: OperatorSettings) -> list[Finding]:
-    return [Finding("warn", "configuration", line) for line in loaded.warnings]
+    return [sentences(line, "warn", "configuration") for line in loaded.warnings]
 
 
 def proxies(loaded: Settings, origins: Sequence[str]) -> list[Finding]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bot import settings
 from bot.core.errors import BotError
-from bot.findings import LARGEST_SKEW, NOTABLE_SKEW, Finding, clock_finding, error_finding
+from bot.findings import LARGEST_SKEW, NOTABLE_SKEW, Finding, clock_finding, error_finding, sentences
 from bot.settings import OperatorSettings
 from bot.store import key_rotation
 from bot.store.database_url import dialect_of, parse_url
@@ -40,7 +40,7 @@ async def examine(loaded: OperatorSettings, apps: Sequence[str]) -> Examined:
         await asyncio.to_thread(check_schema, loaded.database_url)
     except BotError as error:
         return Examined([error_finding("database", error), *found], None)
-    exposed = [Finding("warn", "database", line) for line in settings.exposed_database(loaded.database_url)]
+    exposed = [sentences(line, "warn", "database") for line in settings.exposed_database(loaded.database_url)]
     found = [Finding("ok", "database", "reachable and migrated"), *exposed, *found]
     found.append(await encryption_keys(loaded))
     try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bot.core.api import AppScopeMissing, RateLimited, Refused, Succeeded, Unreachable
+from bot.core.api import AppScopeMissing, Refused, Succeeded, Unreachable
 from bot.dingtalk import doctor_checks
 from bot.dingtalk.platform import DingTalkPlatform
 from bot.doctor_bot import FindSurroundings, is_from_bot
@@ -56,7 +56,7 @@ async def examine(context: Context, surroundings: FindSurroundings) -> list[Find
             "not checked without credentials: events, sending, member look-ups, redirect URL, card template, "
             "administrators"
         )
-        found.append(Finding("warn", "app", rest))
+        found.append(Finding("warn", "app", rest, "Fix the credentials first."))
         return found + await run_concurrently({WEBHOOK: webhook(context, surroundings)})
     found += await run_concurrently(
         {
@@ -230,10 +230,6 @@ async def administrator(user_id: str, platform: DingTalkPlatform) -> Finding:
             return Finding("ok", subject, user_id)
         case Refused(code=code) if code in doctor_checks.UNKNOWN_USER:
             return Finding("FAIL", subject, f"{user_id} is not a member of the organization ({code})", fix)
-        case RateLimited() | Unreachable() | Refused() as problem:
+        case problem:
             message = f"cannot tell whether {user_id} is a member: {describe_outcome(problem)}"
             return Finding("warn", subject, message, fix)
-        case problem:
-            return Finding(
-                "warn", subject, f"cannot tell whether {user_id} is a member: {describe_outcome(problem)}"
-            )

@@ -81,7 +81,7 @@ async def examine(context: Context, commands: Registry, surroundings: FindSurrou
                 "not checked without credentials: installation, "
                 "bot ability, redirect URLs, sign-in, scopes, events, administrators"
             )
-            found.append(Finding("warn", "app", rest))
+            found.append(Finding("warn", "app", rest, "Fix the credentials first."))
             found += await run_concurrently({"webhook": webhook(settings, own, surroundings)})
     finally:
         await http.close()
@@ -144,11 +144,9 @@ async def credentials(own: LarkSettings, http: HttpClient) -> Sequence[Finding]:
     problem = await doctor_checks.check_credentials(http, own.open_url, own.app_id, own.app_secret)
     if problem is None:
         return [Finding("ok", "credentials", f"{own.app_id} is accepted")]
-    fix = (
-        "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console, and check that the app is enabled."
-    )
+    fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console, where the app must be enabled."
     if isinstance(problem, Unreachable | RateLimited):
-        fix = ""
+        fix = "Fix the connection first, or wait, and run `bot doctor` again."
     return [Finding("FAIL", "credentials", describe_outcome(problem), fix)]
 
 
@@ -257,7 +255,10 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
     absent = lacking(needs, enabled)
     found = [
         Finding(
-            "FAIL", subject, f"{names} cannot run: {' or '.join(clause)} is not enabled for user identity"
+            "FAIL",
+            subject,
+            f"{names} cannot run: {' or '.join(clause)} is not enabled for user identity",
+            f"Enable it: {platform.console_link(frozenset({clause[0]}))}",
         )
         for clause, names in absent.items()
     ]
@@ -366,7 +367,7 @@ async def events(settings: Settings, own: LarkSettings, http: HttpClient) -> Seq
     if isinstance(problem, Refused) and problem.code == WRONG_BRAND:
         other = "feishu" if own.brand == "lark" else "lark"
         message = f"{OTHER_BRAND} to {other}, and LARK_OPEN_URL and its like if they are set"
-        return [Finding("FAIL", "brand", message)]
+        return [Finding("FAIL", "brand", message, "Then run `bot doctor` again.")]
     if own.events == "webhook":
         message = "webhook: the encrypt key is set"
         where = f"{settings.public_url or 'https://…'}{EVENTS_PATH}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from bot.core.network import Network
 from bot.core.response_values import parse_json_object
@@ -33,9 +34,10 @@ async def reachability(network: Network, origins: Sequence[str]) -> Sequence[Fin
 
 
 def unreachable(origin: str, problem: Failure) -> Finding:
-    """Report an unreachable origin. A reason about a certificate or a proxy already contains its fix."""
-    has_fix = problem.kind in {"certificate", "proxy"}
-    fix = "" if has_fix else "Fix the network, HTTPS_PROXY, or the address in the settings."
+    fix = "Fix the network, HTTPS_PROXY, or the address in the settings."
+    if problem.kind == "certificate":
+        parts = urlsplit(origin)
+        fix = f"`openssl s_client -connect {parts.hostname}:{parts.port or 443}` shows the certificate."
     return Finding("FAIL", "platform", f"{origin} is not reachable: {problem.reason}", fix)
 
 

@@ -6,7 +6,7 @@ import errno
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bot.core.network import DIRECT, Network, is_loopback
+from bot.core.network import Network, is_loopback
 from bot.core.response_values import parse_json_object
 from bot.core.unseen_characters import one_line
 from bot.transport.connection_errors import describe_error
@@ -71,7 +71,8 @@ async def probe(
 ) -> Answer | Failure:
     """Send one request and return what came back. Follows no redirect. A loopback address is reached without a proxy."""
     host = urlsplit(url).hostname or ""
-    options = ConnectionOptions(DIRECT if is_loopback(host) else network).for_url(url)
+    # A browser on this machine does not use a proxy for it either.
+    options = ConnectionOptions(replace(network, proxies=None) if is_loopback(host) else network).for_url(url)
     sent_at, started = time.time(), time.monotonic()
     try:
         async with (

@@ -81,9 +81,15 @@ async def bounded(subject: str, check: Check) -> Sequence[Finding]:
 
 def error_finding(subject: str, error: BotError) -> Finding:
     message = str(error)
-    return Finding(
-        "FAIL", subject, message.rstrip("."), "" if error.hint.rstrip(".") in message else error.hint
-    )
+    if not error.hint or error.hint.rstrip(".") in message:
+        return sentences(message, "FAIL", subject)
+    return Finding("FAIL", subject, message.rstrip("."), error.hint)
+
+
+def sentences(text: str, verdict: Verdict, subject: str) -> Finding:
+    """Return a finding whose first sentence says what is wrong, and the rest what to do."""
+    message, _, fix = text.partition(". ")
+    return Finding(verdict, subject, message.rstrip("."), fix)
 
 
 def describe_outcome(outcome: Outcome) -> str:
@@ -112,7 +118,8 @@ LARGEST_SKEW = timedelta(minutes=5)
 def clock_finding(ahead: timedelta | None, whose: str) -> Finding:
     """Judge how far this machine's clock is ahead of another one, as in "the platform's"."""
     if ahead is None:
-        return Finding("warn", "clock", f"cannot be compared with {whose}: no usable date in the response")
+        message = f"cannot be compared with {whose}: no usable date in the response"
+        return Finding("warn", "clock", message, "Check with `timedatectl` that the clock is synchronized.")
     off = abs(ahead)
     message = f"{off.total_seconds():.0f} seconds {'ahead of' if ahead > timedelta() else 'behind'} {whose}"
     if off > NOTABLE_SKEW:

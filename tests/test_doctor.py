@@ -3,8 +3,8 @@
 import base64
 import contextlib
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -124,8 +124,25 @@ async def test_when_all_holds_nothing_is_wrong(patient: Patient) -> None:
     found = await patient.examined(LARK_JSSDK_URL=f"https://cdn.example/sdk.js#sha384-{'x' * 64}")
     assert {each.verdict for findings in found.values() for each in findings} == {"ok"}, found
     assert list(found) == [
-        *("configuration", "program", "database", "database file", "encryption keys", "bot", "port", "public URL"),
-        *("platform", "clock", "credentials", "client script", "installation", "bot ability", "redirect URLs"),
+        *(
+            "configuration",
+            "program",
+            "database",
+            "database file",
+            "encryption keys",
+            "bot",
+            "port",
+            "public URL",
+        ),
+        *(
+            "platform",
+            "clock",
+            "credentials",
+            "client script",
+            "installation",
+            "bot ability",
+            "redirect URLs",
+        ),
         *("sign-in", "scopes", "app scopes", "events", "subscription", "administrators", "last event"),
     ]
     assert found["last event"][0].message == "received 3 hours ago"
