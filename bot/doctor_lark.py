@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.core.api import Outcome, RateLimited, Refused, Unreachable
@@ -133,6 +133,10 @@ def origins(own: LarkSettings) -> list[str]:
 APP_DISABLED = frozenset({99991662, 99991673})
 """Codes for an app that is disabled, or not enabled in the organization."""
 NOT_INSTALLED = 212100
+SECRET_OR_STATE = 10014
+"""The code of the token endpoint for a wrong secret, and for an app that is disabled."""
+FORBIDDEN = 403
+"""The code of the long connection's endpoint for an app that is disabled. A wrong secret has another one there."""
 ENABLE = "Enable the app in the organization's admin console, Workplace > App Management."
 INSTALL = (
     "Create and publish a version of the app (Version Management & Release); the organization's administrator then "
@@ -144,7 +148,13 @@ async def credentials(own: LarkSettings, http: HttpClient) -> Sequence[Finding]:
     problem = await doctor_checks.check_credentials(http, own.open_url, own.app_id, own.app_secret)
     if problem is None:
         return [Finding("ok", "credentials", f"{own.app_id} is accepted")]
-    fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console, where the app must be enabled."
+    if isinstance(problem, Refused) and problem.code == SECRET_OR_STATE:
+        second = await doctor_checks.check_long_connection(http, own.open_url, own.app_id, own.app_secret)
+        if isinstance(second, Refused) and second.code == FORBIDDEN:
+            return [
+                Finding("FAIL", "installation", f"the app is disabled: {describe_outcome(problem)}", ENABLE)
+            ]
+    fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
     if isinstance(problem, Unreachable | RateLimited):
         fix = "Fix the connection first, or wait, and run `bot doctor` again."
     return [Finding("FAIL", "credentials", describe_outcome(problem), fix)]
@@ -480,7 +490,8 @@ async def administrators(admins: Sequence[str], platform: LarkPlatform) -> Seque
         return await asyncio.gather(*(administrator(each, platform) for each in admins))
     found = await platform.administrators()
     if found:
-        return [Finding("ok", "administrators", f"{', '.join(found)} (the app's owner)")]
+        owners = await asyncio.gather(*(administrator(each, platform) for each in found))
+        return [replace(each, message=f"{each.message} (the app's owner)") for each in owners]
     message = "none: the app's owner cannot be read"
     return [
         Finding("warn", "administrators", message, "Set BOT_ADMINS to the open_ids of the administrators.")

@@ -88,7 +88,10 @@ def error_finding(subject: str, error: BotError) -> Finding:
 
 def sentences(text: str, verdict: Verdict, subject: str) -> Finding:
     """Return a finding whose first sentence says what is wrong, and the rest what to do."""
-    message, _, fix = text.partition(". ")
+    message, separator, fix = text.partition(". ")
+    if not separator:
+        message, _, fix = text.partition(": ")
+        fix = fix[:1].upper() + fix[1:]
     return Finding(verdict, subject, message.rstrip("."), fix)
 
 

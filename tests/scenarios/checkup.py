@@ -42,7 +42,7 @@ class Checkup:
             if each["verdict"] == verdict and all(word in text for word in words):
                 return each
         raise AssertionError(
-            f"{check} does not say {verdict} with {words}: {self.of(check)}\nall: {self.found}"
+            f"{check} does not say {verdict} with {words}: {self.of(check)}; {self.failed()}"
         )
 
 
