@@ -16,6 +16,8 @@ from bot.doctor_probes import Answer, probe
 from bot.findings import LARGEST_SKEW, Finding, describe_outcome, run_concurrently
 from bot.settings import DingTalkSettings, Settings
 
+UNNAMED = "$:LWCP"
+"""How ids begin that the platform gives instead of user IDs until the app is published."""
 EVENTS_PATH, CARDS_PATH = "/dingtalk/events", "/dingtalk/cards"
 
 
@@ -53,8 +55,8 @@ async def examine(context: Context, surroundings: FindSurroundings) -> list[Find
     found += client_script(own)
     if not any(each.subject == "credentials" and each.verdict == "ok" for each in found):
         rest = (
-            "not checked without credentials: events, sending, member look-ups, redirect URL, card template, "
-            "administrators"
+            "not checked without credentials: events, organization, sending, member look-ups, redirect URL, "
+            "card template, administrators"
         )
         found.append(Finding("warn", "app", rest, "Fix the credentials first."))
         return found + await run_concurrently({WEBHOOK: webhook(context, surroundings)})
@@ -62,6 +64,7 @@ async def examine(context: Context, surroundings: FindSurroundings) -> list[Find
         {
             "events": events(own, platform),
             WEBHOOK: webhook(context, surroundings),
+            "organization": organization(own, platform, surroundings),
             "sending": sending(platform),
             "member look-ups": lookups(platform),
             "redirect URL": redirect_url(settings, platform),
@@ -154,6 +157,29 @@ def card_webhook(context: Context, url: str, answer: object) -> Iterable[Finding
 
 
 # --- the organization --------------------------------------------------------------------------------------
+
+
+async def organization(
+    own: DingTalkSettings, platform: DingTalkPlatform, surroundings: FindSurroundings
+) -> Sequence[Finding]:
+    """Check that the app belongs to the organization, and that the platform names those who write to it."""
+    subject = "organization"
+    problem = await platform.check_corp()
+    if isinstance(problem, Refused):
+        message = f"DINGTALK_CORP_ID is not the app's organization: {describe_outcome(problem)}"
+        return [
+            Finding("FAIL", subject, message, "Copy the CorpId from the home page of the developer console.")
+        ]
+    facts = (await surroundings()).facts
+    sender = facts.last_sender.get(platform.app) if facts else None
+    if sender is not None and sender.tenant_key == own.corp_id and sender.open_id.startswith(UNNAMED):
+        message = "nobody can be served: the platform does not name the senders of messages"
+        fix = "Publish a version of the app in the developer console, and make it available to its users."
+        return [Finding("FAIL", subject, message, fix)]
+    if problem is not None:
+        message = f"cannot tell whether the app belongs to it: {describe_outcome(problem)}"
+        return [Finding("warn", subject, message, "Compare DINGTALK_CORP_ID with the developer console.")]
+    return [Finding("ok", subject, "the app belongs to it")]
 
 
 async def sending(platform: DingTalkPlatform) -> Sequence[Finding]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 from bot.core.api import ApiCall, Outcome, Refused, Succeeded, Unreachable
 from bot.core.secrets import Secret
 from bot.dingtalk.api import CallAsApp
+from bot.dingtalk.app import DingTalkApp
 from bot.dingtalk.app_token import AppToken
 from bot.dingtalk.error_codes import LEGACY_NOT_A_MEMBER
 from bot.dingtalk.identities import BY_UNION_ID, CallLegacy
 from bot.dingtalk.messages import CARDS, is_refused_with
 from bot.dingtalk.oauth import OAuthClient
+from bot.dingtalk.outcomes import outcome_of
 from bot.dingtalk.stream_endpoint import request_address
 from bot.dingtalk.webhook import SIGN, TIMESTAMP, signature_of
 from bot.transport.http_client import HttpClient
@@ -48,6 +51,17 @@ async def check_lookups(call_legacy: CallLegacy) -> Outcome | None:
     if isinstance(outcome, Succeeded):
         return None
     return None if isinstance(outcome, Refused) and outcome.code in UNKNOWN_USER else outcome
+
+
+async def check_corp(http: HttpClient, app: DingTalkApp) -> Outcome | None:
+    """Return None if the app belongs to the configured organization, else the outcome that says why not."""
+    body = {"client_id": app.id, "client_secret": app.secret.reveal(), "grant_type": "client_credentials"}
+    url = f"{app.api_url}/v1.0/oauth2/{quote(app.corp_id, safe='')}/token"
+    response = await http.fetch("POST", url, body=body)
+    if isinstance(response, Unreachable):
+        return response
+    outcome = outcome_of(response, "POST")
+    return None if isinstance(outcome, Succeeded) else outcome
 
 
 BY_USER_ID = "/topapi/v2/user/get"

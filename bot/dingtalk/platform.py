@@ -172,6 +172,9 @@ class DingTalkPlatform:
     async def check_lookups(self) -> Outcome | None:
         return await doctor_checks.check_lookups(self.call_legacy)
 
+    async def check_corp(self) -> Outcome | None:
+        return await doctor_checks.check_corp(self._plain_http, self._app)
+
     async def check_member(self, user_id: str) -> Outcome | None:
         return await doctor_checks.check_member(self.call_legacy, user_id)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, func, select, text
 
+from bot.core.people import UserKey
 from bot.store import schema
 from bot.store.replicas import apps_in
 
@@ -34,6 +35,8 @@ class Facts:
     replicas: Sequence[SeenReplica]
     last_heard: Mapping[str, timedelta]
     """How long ago an app last received an event, by app. Apps that never have are missing."""
+    last_sender: Mapping[str, UserKey]
+    """The user who last wrote to an app, by app."""
     clock_ahead: timedelta | None
     """How far this machine's clock is ahead of the database's. None if the database is on this machine."""
     is_read_only: bool
@@ -56,7 +59,15 @@ def read_facts(connection: Connection, apps: Sequence[str]) -> Facts:
         for row in found
     ]
     heard = {app: now - at for app in apps if (at := last_heard(connection, app)) is not None}
-    return Facts(replicas, heard, ahead, read_only)
+    senders = {app: user for app in apps if (user := last_sender(connection, app)) is not None}
+    return Facts(replicas, heard, senders, ahead, read_only)
+
+
+def last_sender(connection: Connection, app: str) -> UserKey | None:
+    users = schema.users.c
+    latest = select(users.user_key).where(users.app == app).order_by(users.seen_at.desc()).limit(1)
+    found: UserKey | None = connection.execute(latest).scalar()
+    return found
 
 
 def last_heard(connection: Connection, app: str) -> datetime | None:
