@@ -22,7 +22,7 @@ from bot.core.grants import REVOKED_BY_OPERATOR
 from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.core.unseen_characters import escape
-from bot.flows import cards, takeover
+from bot.flows import cards, observations, takeover
 from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.token_revocation import revoke_due
@@ -83,6 +83,8 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             retention=Retention(settings.retention, settings.audit_retention),
         )
         database.on_work(bot.signals.calls.set)
+        database.on_entry(partial(observations.committed, bot))
+        database.outages.listen(observations.database_away, observations.database_back)
         yield refit(bot)
 
 
@@ -133,12 +135,18 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             # Objects created during startup live as long as the process: keep the garbage collector from traversing them.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
             await stop.wait()
             on_stop()
             log.info("stopping")
         finally:
             await shut_down(bot, runner, worker, tasks, ingress_stack)
+
+
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Nearly everything that a loop allocates is freed by reference counting, and CPython's default collects every 700
+allocations."""
 
 
 async def listen(runner: web.AppRunner, settings: Settings) -> None:
@@ -176,6 +184,7 @@ async def shut_down(
     with contextlib.suppress(Exception):
         async with asyncio.timeout(DEREGISTER_TIMEOUT):
             await bot.database.write(lambda c: replicas.remove(c, bot.worker))
+            observations.replica_left(bot.worker)
 
 
 async def finish_background(bot: Bot) -> None:
