@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from bot.core.network import DIRECT, is_loopback
 from bot.core.unseen_characters import one_line
 from bot.doctor_database import running
-from bot.doctor_probes import MAX_SHOWN, Answer, Failure, listening_problem, local_origin, probe
+from bot.doctor_probes import MAX_SHOWN, Answer, Failure, listening_problem, local_origin, network_to, probe
 from bot.findings import Finding, Verdict
 from bot.settings import Settings
 from bot.store.doctor_queries import Facts, SeenReplica
@@ -116,11 +116,9 @@ async def public_url(
     public = settings.public_url
     if public is None:
         return [Finding("ok", PUBLIC_URL, "none: users authorize by device flow")]
+    network = network_to(settings.network, public)
     health, *callbacks = await asyncio.gather(
-        *(
-            probe(settings.network, "GET", f"{public}{path}")
-            for path in ("/healthz", *callback_paths.values())
-        )
+        *(probe(network, "GET", f"{public}{path}") for path in ("/healthz", *callback_paths.values()))
     )
     around = await surroundings()
     found = judge_public(public, health, callbacks, around)

@@ -12,7 +12,7 @@ from bot.dingtalk import doctor_checks
 from bot.dingtalk.platform import DingTalkPlatform
 from bot.doctor_bot import FindSurroundings, is_from_bot
 from bot.doctor_platform import RESTART, WEBHOOK, arrived, is_refusal, misrouted, reachability
-from bot.doctor_probes import Answer, probe
+from bot.doctor_probes import Answer, network_to, probe
 from bot.findings import LARGEST_SKEW, Finding, describe_outcome, run_concurrently
 from bot.settings import DingTalkSettings, Settings
 
@@ -127,8 +127,8 @@ async def webhook(context: Context, surroundings: FindSurroundings) -> Sequence[
     url, cards = f"{settings.public_url}{EVENTS_PATH}", f"{settings.public_url}{CARDS_PATH}"
     body, headers = doctor_checks.signed_message(own.client_secret, time.time())
     answer, clicked = await asyncio.gather(
-        probe(settings.network, "POST", url, headers=headers, body=body),
-        probe(settings.network, "GET", cards),
+        probe(network_to(settings.network, url), "POST", url, headers=headers, body=body),
+        probe(network_to(settings.network, url), "GET", cards),
     )
     around = await surroundings()
     wrong = misrouted(url, answer, around)

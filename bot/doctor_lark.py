@@ -16,7 +16,7 @@ from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.unseen_characters import one_line
 from bot.doctor_bot import FindSurroundings
 from bot.doctor_platform import RESTART, WEBHOOK, arrived, is_refusal, misrouted, reachability
-from bot.doctor_probes import MAX_SHOWN, Answer, probe
+from bot.doctor_probes import MAX_SHOWN, Answer, network_to, probe
 from bot.findings import LARGEST_SKEW, Finding, Verdict, describe_outcome, error_finding, run_concurrently
 from bot.lark import doctor_checks
 from bot.lark.app_info import GRANTED, read_text
@@ -451,7 +451,7 @@ async def webhook(settings: Settings, own: LarkSettings, surroundings: FindSurro
     token = own.verification_token.reveal() if own.verification_token else ""
     request = {"type": "url_verification", "challenge": challenge, "token": token}
     body, headers = doctor_checks.signed_request(own.encrypt_key, request, time.time())
-    answer = await probe(settings.network, "POST", url, headers=headers, body=body)
+    answer = await probe(network_to(settings.network, url), "POST", url, headers=headers, body=body)
     wrong = misrouted(url, answer, await surroundings())
     if wrong is not None or not isinstance(answer, Answer):
         return [wrong] if wrong else []
@@ -471,7 +471,7 @@ async def refused(settings: Settings, own: LarkSettings, url: str, answer: Answe
         return Finding("FAIL", WEBHOOK, message, "Synchronize the clocks of both (NTP).")
     # The bot rejects it in any case: with another status if only the signature is right.
     body, headers = doctor_checks.signed_request(own.encrypt_key, None, time.time())
-    second = await probe(settings.network, "POST", url, headers=headers, body=body)
+    second = await probe(network_to(settings.network, url), "POST", url, headers=headers, body=body)
     compare = (
         f"{RESTART} Then compare them with the developer console, Events & Callbacks > Encryption Strategy."
     )

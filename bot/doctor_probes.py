@@ -69,10 +69,8 @@ async def probe(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> Answer | Failure:
-    """Send one request and return what came back. Follows no redirect. A loopback address is reached without a proxy."""
-    host = urlsplit(url).hostname or ""
-    # A browser on this machine does not use a proxy for it either.
-    options = ConnectionOptions(replace(network, proxies=None) if is_loopback(host) else network).for_url(url)
+    """Send one request and return what came back. Follows no redirect."""
+    options = ConnectionOptions(network).for_url(url)
     sent_at, started = time.time(), time.monotonic()
     try:
         async with (
@@ -92,6 +90,11 @@ async def probe(
             return Answer(response.status, response.headers, content, seconds, ahead)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as problem:
         return Failure(kind_of(problem), describe(problem))
+
+
+def network_to(network: Network, url: str) -> Network:
+    """Return how browsers reach an address of the bot: on this machine without a proxy."""
+    return replace(network, proxies=None) if is_loopback(urlsplit(url).hostname or "") else network
 
 
 async def read_start(response: aiohttp.ClientResponse) -> bytes:
