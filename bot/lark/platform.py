@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote
 
-from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
+from bot.core.api import ApiCall, Json, Observe, Outcome, Refused, Unreachable, ignore
 from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Language, Words
@@ -84,6 +84,7 @@ class LarkPlatform:
     name = "lark"
     limits = LIMITS
     monolingual = False
+    quotes_messages = True
     callback_path = "/oauth/lark/callback"
     always_asked = frozenset({OFFLINE_ACCESS})
     code_parameters = frozenset({"code"})
@@ -149,8 +150,11 @@ class LarkPlatform:
             open_id = await self._info.bot_open_id()
             if open_id is not None:
                 self._recipient = Recipient(self.app_id, open_id)
+                if failures:
+                    log.info("the bot's own open_id was read", extra={"failures": failures})
                 return
-            log.warning("the bot's own open_id could not be read; group messages wait")
+            level = logging.DEBUG if failures else logging.WARNING
+            log.log(level, "the bot's own open_id could not be read; group messages wait")
             failures += 1
             jitter = random.random()  # noqa: S311 - spreads retries; not for security
             pause = backoff(failures, jitter, first=SECOND / 2, longest=MAX_OPEN_ID_PAUSE)
@@ -200,8 +204,8 @@ class LarkPlatform:
 
     # --- calls
 
-    async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        return await call_as_user(self._http, self._open_url, api_call, access_token)
+    async def call(self, api_call: ApiCall, access_token: Secret, observe: Observe = ignore) -> Outcome:
+        return await call_as_user(self._http, self._open_url, api_call, access_token, observe)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
         """Make an API call as the app. Repeat it once with a new token if the platform rejects the token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 from bot.core.api import (
@@ -47,15 +48,16 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, observations, tokens
+from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.finish import failed, finish, finish_unknown
 from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import finished
 from bot.flows.outbox import typed
-from bot.store import call_steps, calls
+from bot.store import call_steps, calls, scope_waits
 from bot.store.transaction import Connection
 
 OTHER_REPLICA_DELAY = timedelta(seconds=2)
@@ -94,9 +96,9 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
-        observations.api_call_ended(bot, run.call, move, outcome)
         attempt = CallAttempt(move, outcome, usable.grant, refreshed=rejected is not None)
-        decision = after_call(outcome, situation(run, attempt))
+        enabled_at = await last_enabled(bot, run, outcome)
+        decision = after_call(outcome, situation(run, attempt, enabled_at))
         if not isinstance(decision, Refresh):
             return await carry_out(bot, run, attempt, decision)
         assert isinstance(usable, tokens.Usable)
@@ -115,9 +117,10 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
 
     Raises LeaseLost if another worker has claimed the call.
     """
-    if move.write is None:
-        return await bot.platform_of(run.call.user).call(move, token)
     number, digest, now = len(run.results), fingerprint(move), utc_now()
+    observe = partial(api_calls.note, bot, run.call, number)
+    if move.write is None:
+        return await bot.platform_of(run.call.user).call(move, token, observe)
 
     def record(c: Connection) -> datetime | None:
         if not call_steps.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
@@ -132,18 +135,27 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         run.steps.append(Step(number, digest, True, now, None))
     run.unsafe = move.write.keyed_for is None
     # Not in a `finally`, because a write whose request is cancelled has to stay marked.
-    outcome = await bot.platform_of(run.call.user).call(move, token)
+    outcome = await bot.platform_of(run.call.user).call(move, token, observe)
     run.unsafe = False
     return outcome
 
 
-def situation(run: Run, attempt: CallAttempt) -> Situation:
+async def last_enabled(bot: Bot, run: Run, outcome: Outcome | NoToken) -> datetime | None:
+    """Return when an administrator last stated that a scope is enabled which is refused nevertheless."""
+    if not isinstance(outcome, InsufficientScope) or outcome.user_must_grant or not run.call.consents:
+        return None
+    user, scopes = run.call.user, named(outcome.requirement)
+    return await bot.database.read(lambda c: scope_waits.last_enabled(c, user.platform, user.app_id, scopes))
+
+
+def situation(run: Run, attempt: CallAttempt, enabled_at: datetime | None) -> Situation:
     call = run.call
     return Situation(
         now=utc_now(),
         declared=run.command.needs(call.arguments),
         held=attempt.grant.scopes if attempt.grant else frozenset(),
         authorized_at=attempt.grant.authorized_at if attempt.grant else None,
+        enabled_at=enabled_at,
         write=attempt.move.write,
         first_sent_at=run.pending.first_sent_at if run.pending else None,
         refreshed=attempt.refreshed,
@@ -179,7 +191,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(reason, last):
-            await finish(bot, call, failed(reason.value, reply_to(run, reason, last)))
+            await finish(bot, call, failed(reason.value, reply_to(run, reason, last), detail_of(last)))
         case OutcomeUnknown():
             await finish_unknown(bot, run)
         case Refresh():
@@ -243,7 +255,7 @@ async def record(bot: Bot, run: Run) -> None:
             calls.made_step(c, run.call.id, run.call.claim)
         return recorded
 
-    if not await bot.database.write(work):
+    if not await api_calls.write(bot, run.call, work):
         raise LeaseLost
 
 
@@ -258,7 +270,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
             due_at = calls.schedule_in_order(c, call, at, utc_now()) if failed else at
             calls.requeue(c, call, due_at, first_failed_at, made_step=failed)
 
-    await bot.database.write(work)
+    await api_calls.write(bot, call, work)
 
 
 async def put_back(bot: Bot, run: Run, runs_after: datetime) -> None:
