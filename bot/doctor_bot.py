@@ -275,7 +275,9 @@ def free_or_not(where: str, problem: OSError | None) -> Finding:
 
 async def bot(settings: Settings, surroundings: FindSurroundings) -> Sequence[Finding]:
     """Report which replicas run, and what the one on this machine says about itself."""
-    origin = local_origin(settings.host, settings.port)
+    # With a port of its own, health is served there alone.
+    port = getattr(settings, "metrics_port", None) or settings.port
+    origin = local_origin(settings.host, port)
     health, ready = await asyncio.gather(
         *(probe(DIRECT, "GET", f"{origin}{path}") for path in ("/healthz", "/readyz"))
     )
@@ -298,22 +300,37 @@ async def bot(settings: Settings, surroundings: FindSurroundings) -> Sequence[Fi
 
 
 def readiness(ready: Answer) -> Iterable[Finding]:
-    """Report what is down, as the bot's `/readyz` tells it."""
+    """Report what is down, and what is refused, as the bot's `/readyz` tells it."""
     fields = ready.fields
-    down = {
-        name.removesuffix("_down_because"): shown(reason)
-        for name, reason in fields.items()
-        if name.endswith("_down_because")
-    }
-    down |= {name: "" for name, state in fields.items() if state == "down" and name not in down}
-    for name, reason in down.items():
-        since = shown(fields.get(f"{name}_down_since"))
-        message = f"the running bot says that {one_line(name, 40)} is down"
-        message += f" since {since}" if since else ""
-        message += f": {reason}" if reason else ""
-        is_fatal = fields.get(name) == "down"
-        yield Finding(
-            "FAIL" if is_fatal else "warn", BOT, message, "Its log says more; see the checks below."
-        )
-    if ready.status != 200 and not down:
+    for name, state in fields.items():
+        what = one_line(name, 40)
+        if f"{name}_down_because" in fields or state == "down":
+            since, because = (
+                shown(fields.get(f"{name}_down_since")),
+                shown(fields.get(f"{name}_down_because")),
+            )
+            message = f"the running bot says that {what} is down"
+            message += (f" since {since}" if since else "") + (f": {because}" if because else "")
+            fix = "See the other checks; the bot's log says since when and why."
+            yield Finding("FAIL" if state == "down" else "warn", BOT, message, fix)
+        if because := shown(fields.get(f"{name}_refused_because")):
+            count = refusals(fields.get(f"{name}_refused"))
+            message = f"the running bot rejects {what}, {count} so far: {because}"
+            fix = (
+                "Compare its settings of events with the developer console. If they are the same, send the bot a message "
+                "and run `bot doctor` again."
+            )
+            # One may be of a `bot doctor` with other settings.
+            yield Finding("FAIL" if count > 1 else "warn", BOT, message, fix)
+    if ready.status != 200 and all(state != "down" for state in fields.values()):
         yield Finding("FAIL", BOT, f"it is not ready (HTTP {ready.status})", "Its log says why.")
+
+
+NOT_SIGNED = "not signed"
+"""The reason for rejecting what strangers send."""
+
+
+def refusals(counts: object) -> int:
+    if not isinstance(counts, dict):
+        return 0
+    return sum(each for reason, each in counts.items() if type(each) is int and reason != NOT_SIGNED)

@@ -16,7 +16,7 @@ from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.unseen_characters import one_line
 from bot.doctor_bot import FindSurroundings
 from bot.doctor_platform import RESTART, WEBHOOK, arrived, is_refusal, misrouted, reachability
-from bot.doctor_probes import MAX_SHOWN, Answer, network_to, probe
+from bot.doctor_probes import MAX_SHOWN, Answer, Failure, network_to, probe
 from bot.findings import LARGEST_SKEW, Finding, Verdict, describe_outcome, error_finding, run_concurrently
 from bot.lark import doctor_checks
 from bot.lark.app_info import GRANTED, read_text
@@ -451,35 +451,51 @@ async def webhook(settings: Settings, own: LarkSettings, surroundings: FindSurro
     token = own.verification_token.reveal() if own.verification_token else ""
     request = {"type": "url_verification", "challenge": challenge, "token": token}
     body, headers = doctor_checks.signed_request(own.encrypt_key, request, time.time())
-    answer = await probe(network_to(settings.network, url), "POST", url, headers=headers, body=body)
+    # Without the signature first, as the developer console does: the running bot counts wrong signatures as its trouble.
+    answer = await post(settings, url, body, {})
     wrong = misrouted(url, answer, await surroundings())
     if wrong is not None or not isinstance(answer, Answer):
         return [wrong] if wrong else []
-    if answer.status == 200 and answer.fields.get("challenge") == challenge:
-        return [arrived(url, answer, "a signed and encrypted event")]
-    if not is_refusal(answer):
-        fix = "Make the proxy forward this path to the bot."
-        return [Finding("FAIL", WEBHOOK, f"{url} is answered by something else: {answer.description}", fix)]
-    return [await refused(settings, own, url, answer)]
+    if is_refusal(answer):
+        return [await refused(settings, own, url)]
+    signed = await post(settings, url, body, headers) if answers(answer, challenge) else answer
+    if isinstance(signed, Answer) and answers(signed, challenge):
+        return [arrived(url, signed, "a signed and encrypted event")]
+    if isinstance(signed, Answer) and is_refusal(signed):
+        return [signature_lost(url, signed)]
+    fix = "Make the proxy forward this path to the bot."
+    return [Finding("FAIL", WEBHOOK, f"{url} is answered by something else: {answer.description}", fix)]
 
 
-async def refused(settings: Settings, own: LarkSettings, url: str, answer: Answer) -> Finding:
+async def post(settings: Settings, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Failure:
+    kind = {"Content-Type": "application/json; charset=utf-8"}
+    return await probe(network_to(settings.network, url), "POST", url, headers={**kind, **headers}, body=body)
+
+
+def answers(answer: Answer, challenge: str) -> bool:
+    return answer.status == 200 and answer.fields.get("challenge") == challenge
+
+
+async def refused(settings: Settings, own: LarkSettings, url: str) -> Finding:
     """Tell why the running bot rejects the request."""
     assert own.encrypt_key is not None
+    # The bot rejects this in any case, but with another status if the signature is right.
+    answer = await post(settings, url, *doctor_checks.signed_request(own.encrypt_key, None, time.time()))
+    name, what = "LARK_ENCRYPT_KEY", "events signed with LARK_ENCRYPT_KEY"
+    if isinstance(answer, Answer) and answer.status == 400:
+        name, what = "LARK_VERIFICATION_TOKEN", "events with LARK_VERIFICATION_TOKEN"
+    message = f"the bot at {url} rejects {what}: it was started with another one"
+    fix = f"{RESTART} Compare {name} with the developer console, Events & Callbacks > Encryption Strategy."
+    return Finding("FAIL", WEBHOOK, message, fix)
+
+
+def signature_lost(url: str, answer: Answer) -> Finding:
+    """Tell why the bot accepts the key, but not what is signed with it."""
     if answer.clock_ahead is not None and abs(answer.clock_ahead) > LARGEST_SKEW:
         message = "the bot rejects events that this machine signs, because their clocks differ"
         return Finding("FAIL", WEBHOOK, message, "Synchronize the clocks of both (NTP).")
-    # The bot rejects it in any case: with another status if only the signature is right.
-    body, headers = doctor_checks.signed_request(own.encrypt_key, None, time.time())
-    second = await probe(network_to(settings.network, url), "POST", url, headers=headers, body=body)
-    compare = (
-        f"{RESTART} Then compare them with the developer console, Events & Callbacks > Encryption Strategy."
-    )
-    if isinstance(second, Answer) and second.status == 400:
-        message = f"the bot at {url} rejects LARK_VERIFICATION_TOKEN: it was started with another one"
-        return Finding("FAIL", WEBHOOK, message, compare)
-    message = f"the bot at {url} rejects events signed with LARK_ENCRYPT_KEY: it was started with another one"
-    return Finding("FAIL", WEBHOOK, message, compare)
+    message = f"signatures of events get lost on the way to {url}"
+    return Finding("FAIL", WEBHOOK, message, "Make the proxy forward the headers and the body unchanged.")
 
 
 # --- administrators ----------------------------------------------------------------------------------------

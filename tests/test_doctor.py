@@ -25,8 +25,11 @@ REPLICA = "here-1-abcdef"
 class Patient:
     """An app at the platform, and the environment of a bot that serves it."""
 
-    def __init__(self, tenant: Tenant, origin: str, database_url: str, public: str) -> None:
+    def __init__(
+        self, tenant: Tenant, origin: str, database_url: str, public: str, said: dict[str, object]
+    ) -> None:
         self.tenant = tenant
+        self.said = said
         self.public = public
         self.environment = {
             "LARK_APP_ID": tenant.app.app_id,
@@ -52,8 +55,15 @@ async def alive(_: web.Request) -> web.Response:
     return web.json_response({"status": "alive", "instance": REPLICA, "version": "1"})
 
 
-async def ready(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ready", "database": "up", "events": "up"})
+READY: dict[str, object] = {"status": "ready", "database": "up", "events": "up"}
+
+
+async def ready(request: web.Request) -> web.Response:
+    return web.json_response(READY | request.app[SAID])
+
+
+SAID: web.AppKey[dict[str, object]] = web.AppKey("said")
+"""What `/readyz` says in addition."""
 
 
 async def callback(_: web.Request) -> web.Response:
@@ -63,6 +73,7 @@ async def callback(_: web.Request) -> web.Response:
 def stand_in() -> web.Application:
     """What of the running bot doctor looks at."""
     app = web.Application()
+    app[SAID] = {}
     app.router.add_get("/healthz", alive)
     app.router.add_get("/readyz", ready)
     app.router.add_get("/oauth/lark/callback", callback)
@@ -108,10 +119,11 @@ def register(database_url: str, app: str, seen: timedelta = timedelta(0)) -> Non
 async def patient(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Patient]:
     tenant = sample_tenant()
     tenant.app.events_by = "websocket"
-    async with serving(build_platform(tenant)) as origin, serving(stand_in()) as public:
+    bot = stand_in()
+    async with serving(build_platform(tenant)) as origin, serving(bot) as public:
         tenant.app.redirect_urls = [f"{public}/oauth/lark/callback", f"{public}/oauth/lark/client"]
         register(sqlite_url, f"lark:{tenant.app.app_id}")
-        yield Patient(tenant, origin, sqlite_url, public)
+        yield Patient(tenant, origin, sqlite_url, public, bot[SAID])
 
 
 def failed(found: dict[str, list[Finding]]) -> set[str]:
@@ -271,3 +283,57 @@ async def test_files_with_secrets_that_everybody_can_read_are_pointed_out(
     warned = [each for each in found if each.verdict == "warn"]
     assert any(each.subject == "database" and "can be read by every user" in each.message for each in warned)
     assert any(".env can be read by every user" in each.message for each in warned)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "words"),
+    [
+        (
+            {"events": "down", "events_down_because": "no TLS", "events_down_since": "2026-01-31T09:00:00Z"},
+            "FAIL",
+            "events is down since 2026-01-31T09:00:00Z: no TLS",
+        ),
+        ({"database": "down"}, "FAIL", "database is down"),
+        (
+            {"platform": "up", "platform_down_because": "no connection"},
+            "warn",
+            "platform is down: no connection",
+        ),
+        (
+            {
+                "events_refused_because": "the signature does not match",
+                "events_refused": {"not signed": 9, "x": 3},
+            },
+            "FAIL",
+            "rejects events, 3 so far: the signature does not match",
+        ),
+        (
+            {
+                "events_refused_because": "the signature does not match",
+                "events_refused": {"not signed": 9, "x": 1},
+            },
+            "warn",
+            "rejects events, 1 so far",
+        ),
+        ({"events_refused": {"not signed": 12}, "events_last_at": None}, "ok", "running"),
+    ],
+)
+async def test_what_the_running_bot_says_of_itself_is_passed_on(
+    patient: Patient, said: dict[str, object], verdict: str, words: str
+) -> None:
+    patient.said.update(said)
+    found = (await patient.examined())["bot"]
+    assert found[-1].verdict == verdict, found
+    assert words in found[-1].message
+    assert found[-1].fix or verdict == "ok"
+
+
+async def test_replicas_are_told_by_their_heartbeats(patient: Patient) -> None:
+    url = patient.environment["BOT_DATABASE_URL"]
+    for seconds, verdict in ((5, "ok"), (40, "warn"), (-7200, "warn")):
+        moment = written(datetime.now(UTC) - timedelta(seconds=seconds))
+        write(url, "UPDATE replicas SET heartbeat_at = ?", moment)
+        found = await patient.examined()
+        assert found["bot"][0].verdict == verdict
+    # A heartbeat of the future is of a machine whose clock is wrong.
+    assert any(each.verdict == "FAIL" and REPLICA in each.message for each in found["clock"])

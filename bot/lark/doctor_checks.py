@@ -163,14 +163,14 @@ async def read_subscribed_events(call_as_app: CallAsApp, app_id: str, version: s
 
 
 def signed_request(encrypt_key: Secret, payload: Json, now: float) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers of a request to the webhook. Without a payload it is signed, but cannot be decrypted."""
+    """Return body and signature headers of a request to the webhook. Without a payload it is signed, but cannot be decrypted."""
     key = encrypt_key.reveal().encode()
     encrypted = encrypt(key, json.dumps(payload).encode()) if payload is not None else b""
     body = json.dumps({"encrypt": base64.b64encode(encrypted).decode()}).encode()
     timestamp, nonce = str(int(now)), secrets.token_hex(8)
     signature = hashlib.sha256((timestamp + nonce).encode() + key + body).hexdigest()
     headers = {TIMESTAMP: timestamp, NONCE: nonce, SIGNATURE: signature}
-    return body, {"Content-Type": "application/json; charset=utf-8", **headers}
+    return body, headers
 
 
 def encrypt(key: bytes, plain: bytes) -> bytes:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, text
 
 from bot.core.people import UserKey
 from bot.store import schema
-from bot.store.replicas import apps_in
+from bot.store.replicas import MAX_CLOCK_SKEW, apps_in
 
 HEARTBEAT_LIFETIME = timedelta(seconds=15)
 """Heartbeats follow each other within a second. An older one is of a replica that has ended, or hangs."""
@@ -27,7 +27,7 @@ class SeenReplica:
 
     @property
     def is_live(self) -> bool:
-        return self.age < HEARTBEAT_LIFETIME
+        return -MAX_CLOCK_SKEW <= self.age < HEARTBEAT_LIFETIME
 
 
 @dataclass(frozen=True, slots=True)
