@@ -15,6 +15,8 @@ from bot.core.calls import CallStatus, DeferredCall
 from bot.core.commands import (
     ApiRefused,
     CancelWaiting,
+    CheckScopes,
+    ConfirmWrite,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -30,7 +32,13 @@ from bot.flows import observations
 from bot.flows.account import unused_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls import api_calls
-from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
+from bot.flows.calls.botcalls import (
+    cancel_or_end,
+    check_scopes,
+    confirm_write,
+    describe_grant,
+    require_scopes,
+)
 from bot.flows.calls.finish import (
     End,
     failed,
@@ -42,6 +50,7 @@ from bot.flows.calls.finish import (
 )
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, detail_of, put_back
 from bot.flows.calls.run_state import Run
+from bot.flows.clock import expiry_time
 from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
 from bot.store import call_steps, calls, users
@@ -147,7 +156,7 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
-        if run.call.expires_at <= utc_now() and not run.has_written:
+        if run.call.expires_at <= expiry_time() and not run.has_written:
             await expire(bot, run.call)
             return
         if run.call.recalled_at is not None and not run.pending and not is_done(run):
@@ -219,6 +228,12 @@ async def make_step(bot: Bot, run: Run) -> bool:
             return await require_scopes(bot, run, move)
         case CancelWaiting() | EndGrant():
             await cancel_or_end(bot, run, move)
+            return True
+        case ConfirmWrite():
+            await confirm_write(bot, run, move)
+            return True
+        case CheckScopes():
+            run.add(move, Result(value=await check_scopes(bot, run.call)))
             return True
         case _:
             assert_never(move)
