@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol, cast
 
 from bot import doctor_dingtalk, doctor_lark
 from bot.core.api import Json
 from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.commands import Command, Registry, registry
-from bot.core.events import Outage, Received, Unauthentic, UrlVerification
+from bot.core.events import Received, Unauthentic, UrlVerification
 from bot.core.platform import Platform
 from bot.dingtalk import stream as stream_of_dingtalk
 from bot.dingtalk.commands import COMMANDS as DINGTALK_COMMANDS
@@ -30,14 +31,13 @@ from bot.lark.commands import WORDS as LARK_WORDS
 from bot.lark.platform import LarkPlatform
 from bot.plugins import installed_commands
 from bot.settings import DingTalkSettings, LarkSettings, Settings
+from bot.transport.http_client import OnRequest
 from bot.transport.long_connection import EventNotAccepted
+from bot.web.app_keys import Ingress
 
 
-class Connection(Protocol):
+class Connection(Ingress, Protocol):
     """A connection that this process opens to receive a platform's events."""
-
-    @property
-    def outage(self) -> Outage | None: ...
 
     async def start(self) -> None: ...
 
@@ -62,7 +62,9 @@ class Entry(Protocol):
     def is_user_id(self, text: str) -> bool:
         """Return whether an id in BOT_ADMINS belongs to this platform, if there are several."""
 
-    def build(self, settings: Settings) -> AbstractAsyncContextManager[Platform]:
+    def build(
+        self, settings: Settings, on_request: OnRequest | None = None
+    ) -> AbstractAsyncContextManager[Platform]:
         """Build the adapter, which can be used from `__aenter__` to `__aexit__`."""
 
     def connect(self, settings: Settings, bot: Bot) -> Connection | None:
@@ -89,7 +91,7 @@ class LarkEntry:
     def is_user_id(self, text: str) -> bool:
         return text.startswith("ou_")
 
-    def build(self, settings: Settings) -> LarkPlatform:
+    def build(self, settings: Settings, on_request: OnRequest | None = None) -> LarkPlatform:
         own = lark(settings)
         return LarkPlatform(
             app_id=own.app_id,
@@ -104,6 +106,7 @@ class LarkEntry:
             client_script=own.jssdk_url,
             brand=own.brand,
             network=settings.network,
+            on_request=on_request,
         )
 
     def connect(self, settings: Settings, bot: Bot) -> stream_of_lark.LongConnection | None:
@@ -122,6 +125,7 @@ class LarkEntry:
             on_event=on_event,
             on_refusal=bot.refusals.note,
             network=settings.network,
+            on_request=partial(bot.metrics.request_sent, self.name),
         )
 
     def origins(self, settings: Settings) -> list[str]:
@@ -166,7 +170,7 @@ class DingTalkEntry:
     def is_user_id(self, text: str) -> bool:
         return not LARK.is_user_id(text)
 
-    def build(self, settings: Settings) -> DingTalkPlatform:
+    def build(self, settings: Settings, on_request: OnRequest | None = None) -> DingTalkPlatform:
         own = dingtalk(settings)
         return DingTalkPlatform(
             client_id=own.client_id,
@@ -182,6 +186,7 @@ class DingTalkEntry:
             client_script=own.jsapi_url,
             time_zone=settings.time_zone,
             network=settings.network,
+            on_request=on_request,
         )
 
     def connect(self, settings: Settings, bot: Bot) -> stream_of_dingtalk.LongConnection | None:
@@ -200,6 +205,7 @@ class DingTalkEntry:
             on_event=on_event,
             on_refusal=bot.refusals.note,
             network=settings.network,
+            on_request=partial(bot.metrics.request_sent, self.name),
         )
 
     def origins(self, settings: Settings) -> list[str]:

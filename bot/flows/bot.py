@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from bot.core.build import Build
 from bot.core.commands import Registry
 from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
+from bot.flows.metrics import Metrics
 from bot.flows.replica_memory import (
+    EventRecord,
     HeartbeatRecord,
     RepeatedAnswers,
     SilentReplicas,
@@ -58,12 +62,18 @@ class Bot:
     """The open_ids of the configured administrators, by app. For an app without an entry, the platform is asked."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    build: Build = field(default_factory=lambda: Build("unknown", "unknown"))
+    """The version of the program, for operators."""
     time_zone: str = "UTC"
     """The time zone of users whose own is unknown."""
     retention: Retention = field(default_factory=Retention)
     """How long settled rows and the audit log are kept."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim is valid without being extended. Then another replica may claim the work."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """The counters and histograms of this process."""
+    events: defaultdict[str, EventRecord] = field(default_factory=lambda: defaultdict(EventRecord))
+    """What arrived from each platform, by its name."""
     signals: WorkSignals = field(default_factory=WorkSignals)
     heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
     silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -107,6 +107,28 @@ class Unacknowledged:
         return due
 
 
+@dataclass(slots=True)
+class EventRecord:
+    """What arrived from one platform since this process started, for `readyz`."""
+
+    last_accepted_at: datetime | None = None
+    last_refused_at: datetime | None = None
+    refused: Counter[str] = field(default_factory=Counter)
+    """How often something was refused, by reason. The reasons come from a fixed set."""
+    advice: str = ""
+    """What an operator should change: genuine events seem to be refused. Empty once an event has been accepted."""
+
+    def accepted(self, now: datetime) -> None:
+        self.last_accepted_at, self.advice = now, ""
+
+    def was_refused(self, reason: str, advice: str, now: datetime) -> None:
+        self.last_refused_at = now
+        if reason in self.refused or len(self.refused) < MAX_REASONS:
+            self.refused[reason] += 1
+        self.advice = advice or self.advice
+
+
+MAX_REASONS = 50
 MAX_REMEMBERED_ANSWERS = 1000
 
 
