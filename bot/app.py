@@ -23,7 +23,7 @@ from bot.core.grants import REVOKED_BY_OPERATOR
 from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.core.unseen_characters import escape
-from bot.flows import cards, takeover
+from bot.flows import cards, observations, takeover
 from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.token_revocation import revoke_due
@@ -92,6 +92,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             metrics=metrics,
         )
         database.on_work(bot.signals.calls.set)
+        database.on_entry(partial(observations.committed, bot))
         yield refit(bot)
 
 
@@ -224,6 +225,7 @@ async def shut_down(
     with contextlib.suppress(Exception):
         async with asyncio.timeout(DEREGISTER_TIMEOUT):
             await bot.database.write(lambda c: replicas.remove(c, bot.worker))
+            observations.replica_left(bot.worker)
 
 
 async def finish_background(bot: Bot) -> None:

@@ -23,6 +23,7 @@ from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choos
 from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls.suspend import Wait, suspend
@@ -395,7 +396,9 @@ async def show_with_key(
             # The scopes were enabled or are no longer needed: this administrator need not know of them.
             return True
         message = draft(bot, admin, content, kind="administrator_card", key=key)
-        await deliver_all(bot, await bot.database.write(lambda c: insert_all(c, bot, [message])))
+        messages = await bot.database.write(lambda c: insert_all(c, bot, [message]))
+        observations.administrator_asked(admin, frozenset(card.scopes))
+        await deliver_all(bot, messages)
         return True
     if before.message_id is None:
         return before.settled

@@ -17,6 +17,7 @@ from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.flows.metrics import Metrics
 from bot.flows.replica_memory import (
+    Askers,
     EventRecord,
     HeartbeatRecord,
     RepeatedAnswers,
@@ -80,6 +81,7 @@ class Bot:
     pacing: UserPacing = field(default_factory=UserPacing)
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
+    askers: Askers = field(default_factory=Askers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
     """The ids and users of calls whose message turned out to be recalled when the platform refused a reply to it. Chores
     cancel them. After a crash, the event or the next refusal adds them again."""

@@ -21,7 +21,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.times import find_zone
 from bot.core.words import cards as card_words
-from bot.flows import administrators, cards
+from bot.flows import administrators, cards, observations
 from bot.flows.account import unused_scopes
 from bot.flows.authorize import device
 from bot.flows.authorize.end import cancel_and_answer, cancel_for_administrator, decline
@@ -53,7 +53,9 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
         return seen_events.record(c, click.user.platform, click.user.app_id, click.event_id, now)
 
     if not await bot.database.write(note_click):
+        observations.event_repeated(bot, click)
         return {}
+    observations.event_accepted(click)
     handler = HANDLERS.get(click.action)
     if handler is None:
         return await say(bot, click.user, card_words.CLICK_UNKNOWN, "error")

@@ -7,7 +7,6 @@ that fails, or this process crashes, `deliver_due` of any replica sends it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
 from bot.core.words.refusals import answer_refused, card_refused
+from bot.flows import correlation, observations
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.genuine import only_genuine
 from bot.flows.reactions import remove
@@ -30,8 +30,6 @@ from bot.store.ids import new_id, time_of
 from bot.store.outbox import NewMessage, OutgoingMessage
 from bot.store.reactions import Reaction
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT = timedelta(hours=1)
 
@@ -155,6 +153,11 @@ async def deliver_all(bot: Bot, messages: Sequence[OutgoingMessage]) -> None:
 
 async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Send one claimed message and record the result."""
+    with correlation.of_message(message):
+        await attempt(bot, message)
+
+
+async def attempt(bot: Bot, message: OutgoingMessage) -> None:
     now, limits = utc_now(), bot.platform_of(message.user).limits
     if not may_repeat(message, limits, now):
         await give_up(
@@ -309,6 +312,7 @@ def is_shown_in_group_first(message: OutgoingMessage, now: datetime) -> bool:
 async def record_sent(bot: Bot, message: OutgoingMessage, sent: Sent, now: datetime) -> list[OutgoingMessage]:
     """Record that a message was sent. Returns a note for the group if a private message was sent elsewhere."""
     call_id = message.call_id
+    observations.message_sent(message, sent)
     if call_id is not None:
         bot.unacknowledged.remove(call_id)
     is_about_call = call_id is not None and message.kind in KINDS_ABOUT_A_CALL
@@ -381,7 +385,7 @@ async def replace_unreadable(bot: Bot, message: OutgoingMessage, now: datetime) 
     Returns a short reply to the chat of its call, whose row is sealed separately.
     """
     reason = "it cannot be opened: its key is lost, or it was changed"
-    log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
+    observations.message_given_up(message, MessageStatus.UNDELIVERABLE, reason)
 
     def work(c: Connection) -> list[OutgoingMessage]:
         if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, now):
@@ -405,9 +409,7 @@ def retry_time(now: datetime, attempts: int, retry_after: float | None) -> datet
 async def give_up(
     bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
 ) -> None:
-    log.warning(
-        "message not delivered", extra={"outgoing": message.id, "status": status.value, "reason": reason}
-    )
+    observations.message_given_up(message, status, reason)
 
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, now)
@@ -422,7 +424,7 @@ async def replace_refused(
     bot: Bot, message: OutgoingMessage, problem: NotSent, now: datetime
 ) -> list[OutgoingMessage]:
     """Give up a message that the platform refuses permanently. Returns a plain replacement if the user waits for it."""
-    log.warning("message refused", extra={"outgoing": message.id, "reason": problem.reason})
+    observations.message_given_up(message, MessageStatus.UNDELIVERABLE, problem.reason)
 
     def work(c: Connection) -> list[OutgoingMessage]:
         given_up = outbox.give_up(

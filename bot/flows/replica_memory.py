@@ -129,6 +129,26 @@ class EventRecord:
 
 
 MAX_REASONS = 50
+MAX_REMEMBERED_ASKERS = 10_000
+
+
+@dataclass(slots=True)
+class Askers:
+    """The first call that has waited for each request: its id and that of its message, for the log."""
+
+    _calls: OrderedDict[str, tuple[str, str | None]] = field(default_factory=OrderedDict)
+
+    def find(self, request_id: str) -> tuple[str, str | None] | None:
+        return self._calls.get(request_id)
+
+    def remember(self, request_id: str, call_id: str, message_id: str | None) -> None:
+        if (
+            self._calls.setdefault(request_id, (call_id, message_id))
+            and len(self._calls) > MAX_REMEMBERED_ASKERS
+        ):
+            self._calls.popitem(last=False)
+
+
 MAX_REMEMBERED_ANSWERS = 1000
 
 

@@ -14,6 +14,7 @@ from functools import partial
 
 from bot.core.calls import DeferredCall
 from bot.core.errors import LeaseLost
+from bot.flows import correlation, observations
 from bot.flows.acknowledge import expect_acknowledgement
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.run import prepare, run_call
@@ -106,21 +107,23 @@ class Worker:
             expect_acknowledgement(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
-        keeper = asyncio.create_task(self.keep_lease(call, task))
-        try:
-            run = await prepare(self.bot, call)
-            if run is not None:
-                self.runs[task] = run
-                await run_call(self.bot, run)
-        except LeaseLost:
-            log.warning("lease lost", extra={"call": call.id})
-        except Exception:
-            # The database failed: the lease expires, and the call is claimed again.
-            log.exception("call interrupted", extra={"call": call.id})
-        finally:
-            keeper.cancel()
+        with correlation.of_call(call):
+            keeper = asyncio.create_task(self.keep_lease(call))
+            try:
+                run = await prepare(self.bot, call)
+                if run is not None:
+                    observations.call_started(call)
+                    self.runs[task] = run
+                    await run_call(self.bot, run)
+            except LeaseLost:
+                observations.lease_lost(call)
+            except Exception:
+                # The database failed: the lease expires, and the call is claimed again.
+                log.exception("call interrupted")
+            finally:
+                keeper.cancel()
 
-    async def keep_lease(self, call: DeferredCall, task: asyncio.Task[None]) -> None:
+    async def keep_lease(self, call: DeferredCall) -> None:
         while True:
             await asyncio.sleep(self.bot.lease.total_seconds() / 3)
             until = utc_now() + self.bot.lease
@@ -129,10 +132,9 @@ class Worker:
                     partial(claims.extend, call_id=call.id, claim=call.claim, lease_until=until)
                 )
             except Exception:
-                log.exception("lease not extended", extra={"call": call.id})
+                log.exception("lease not extended")
                 continue
             if not extended:
-                log.warning("lease lost", extra={"call": call.id})
                 return
 
     async def drain(self) -> None:

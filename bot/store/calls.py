@@ -55,13 +55,21 @@ _audited = (
     calls.c.asked_at,
     calls.c.attempts,
     calls.c.consents,
+    calls.c.message_id,
 )
 
 
-def _entry(action: str, row: Row[Any], now: datetime, **detail: str | int | list[str] | None) -> audit.Entry:
+def _entry(action: str, row: Row[Any], now: datetime, **detail: audit.Detail | None) -> audit.Entry:
     """Make an audit entry about a call."""
-    subject = ("call", row.id)
-    return audit.entry(action, user=row.user_key, subject=subject, now=now, command=row.command, **detail)
+    return audit.entry(
+        action,
+        user=row.user_key,
+        subject=("call", row.id),
+        now=now,
+        message_id=row.message_id,
+        command=row.command,
+        **detail,
+    )
 
 
 def _iso(moment: datetime) -> str:
@@ -626,6 +634,20 @@ ENDED_WITH = _select.where(
 def ended_with(connection: Connection, request_id: str, outcome: str) -> list[DeferredCall]:
     """Return the calls that waited for a request and ended with this outcome, in the order asked."""
     return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
+
+
+FIRST_OF_REQUEST = (
+    select(calls.c.id, calls.c.message_id)
+    .where(calls.c.request_id == bind("request", calls.c.request_id))
+    .order_by(calls.c.id)
+    .limit(1)
+)
+
+
+def first_of_request(connection: Connection, request_id: str) -> tuple[str, str | None] | None:
+    """Return the ids of the first call that has waited for a request, and of its message. They are not authenticated."""
+    found = connection.execute(FIRST_OF_REQUEST, {"request": request_id}).one_or_none()
+    return None if found is None else (found.id, found.message_id)
 
 
 ANSWERED_BEFORE = (

@@ -11,6 +11,7 @@ return when that is committed. Connections that each commit alone would compete 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -71,6 +73,8 @@ def _set_pragmas(connection: Any, record: object) -> None:
 class _Write:
     work: Work[Any]
     done: asyncio.Future[Any]
+    context: contextvars.Context
+    """The caller's."""
 
 
 _Completions = list[Callable[[], None]]
@@ -103,7 +107,7 @@ class SqliteDatabase(Database):
             raise RuntimeError("The database is closed.")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(_Write(work, done))
+        self._waiting.append(_Write(work, done, contextvars.copy_context()))
         if self._writing is None:
             self._writing = loop.create_task(self._write_waiting())
         return await done
@@ -254,9 +258,11 @@ class SqliteDatabase(Database):
             batch.append(write)
             driver.execute("SAVEPOINT work")
             try:
-                result, announces = run_in_transaction(connection, write.work)
-                completions.append(_result(write.done, result))
-                announced |= announces
+                done = run_in_transaction(connection, write.work)
+                completions.append(_result(write.done, done.result))
+                if done.entries:
+                    completions.append(partial(write.context.run, self._report, done.entries))
+                announced |= done.announced
             except Exception as error:
                 driver.execute("ROLLBACK TO work")
                 completions.append(_failure(write.done, error))

@@ -6,9 +6,11 @@ transaction, perhaps more than once. If it makes something runnable, listeners a
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import Connection, text
 
@@ -22,12 +24,15 @@ __all__ = [
     "Connection",
     "Database",
     "Dialect",
+    "Done",
     "T",
     "Work",
     "announce",
     "keyring_of",
     "run_in_transaction",
 ]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -62,6 +67,7 @@ class Database(ABC):
         self.key_ids = keyring.key_ids
         """Fingerprints of the encryption keys, beginning with the one that seals."""
         self._wakes: list[Callable[[], None]] = []
+        self._auditors: list[Callable[[audit.Entry], None]] = []
         self._batchers: dict[Callable[..., Any], Batcher[Any, Any]] = {}
 
     @abstractmethod
@@ -122,6 +128,13 @@ class Database(ABC):
         """
         self._wakes.append(wake)
 
+    def on_entry(self, observe: Callable[[audit.Entry], None]) -> None:
+        """Call `observe` in the event loop with each entry of the audit log that a transaction has committed.
+
+        It is called in the context of the writer. Only transactions of this process are reported.
+        """
+        self._auditors.append(observe)
+
     @abstractmethod
     async def close(self) -> None:
         """Finish pending writes, then close the database."""
@@ -130,14 +143,36 @@ class Database(ABC):
         for wake in self._wakes:
             wake()
 
+    def _report(self, entries: Sequence[audit.Entry]) -> None:
+        for entry in entries:
+            for observe in self._auditors:
+                try:
+                    observe(entry)
+                except Exception:
+                    # The transaction is committed: whoever waits for it has to learn that.
+                    log.exception(
+                        "an entry of the audit log could not be reported", extra={"action": entry.action}
+                    )
 
-def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    """Run a unit of work for a driver; return its result, and whether it made something runnable."""
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """A unit of work that has run, and what to do after its commit."""
+
+    result: T
+    announced: bool
+    """Whether it has made something runnable."""
+    entries: Sequence[audit.Entry]
+    """What it has added to the audit log."""
+
+
+def run_in_transaction(connection: Connection, work: Work[T]) -> Done[T]:
+    """Run a unit of work for a driver."""
     connection.info[ANNOUNCED] = False
     audit.begin(connection)
     result = work(connection)
-    audit.end(connection)
-    return result, connection.info[ANNOUNCED]
+    entries = audit.end(connection)
+    return Done(result, connection.info[ANNOUNCED], entries)
 
 
 def announce(connection: Connection) -> None:

@@ -11,13 +11,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.core.platform import Platform
+from bot.flows import correlation
 from bot.flows.bot import Bot
 from bot.flows.throttling import RepeatedLogs
 from bot.web import account, authorize, health, in_client, login, webhook
 from bot.web.app_keys import BOT, INGRESSES, Ingresses
 from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show
 from bot.web.rendering import load_client_page
-from bot.web.request_headers import is_navigation
+from bot.web.request_headers import is_navigation, trace_ids
 from bot.web.security import MAX_BODY_SIZE
 from bot.web.session import CsrfError
 
@@ -31,7 +32,7 @@ def build(bot: Bot, ingresses: Ingresses, *, with_health: bool = True) -> web.Ap
 
     `with_health`: it also serves the routes of `build_health`.
     """
-    app = web.Application(middlewares=[show_errors], client_max_size=MAX_BODY_SIZE)
+    app = web.Application(middlewares=[correlate, show_errors], client_max_size=MAX_BODY_SIZE)
     app[BOT] = bot
     app[INGRESSES] = ingresses
     app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
@@ -104,6 +105,13 @@ BROWSER_ROUTES = [
     web.post(f"{login.ACCOUNT_PATH}/cancel", navigation_only(account.cancel)),
 ]
 """The routes that users open, on every platform."""
+
+
+@web.middleware
+async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Bind the ids that the proxy has given the request."""
+    with correlation.bind(**trace_ids(request)):
+        return await handler(request)
 
 
 @web.middleware

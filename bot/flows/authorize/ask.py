@@ -180,6 +180,7 @@ async def suspend_for_consent(
         ask = requests.Ask(scopes, call.command, call.expires_at)
         request = reopen_request(c, call, ask, now) or requests.open_request(c, call.user, ask, ticket, claim)
         suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), now)
+        bot.askers.remember(request.id, call.id, call.message_id)
         is_new = deliveries.is_held(request.card, claim)
         changed = request.card.message_id is not None and asks_more_than_shown(request, live)
         if changed and not can_change_cards(bot.platform_of(call.user)):

@@ -47,7 +47,7 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, tokens
+from bot.flows import administrators, observations, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
@@ -94,6 +94,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
+        observations.api_call_ended(bot, run.call, move, outcome)
         attempt = CallAttempt(move, outcome, usable.grant, refreshed=rejected is not None)
         decision = after_call(outcome, situation(run, attempt))
         if not isinstance(decision, Refresh):
