@@ -23,8 +23,9 @@ from bot.dingtalk.commands import WORDS as DINGTALK_WORDS
 from bot.dingtalk.frames import Frame
 from bot.dingtalk.platform import DingTalkPlatform
 from bot.findings import Finding
+from bot.flows import observations
 from bot.flows.bot import Bot
-from bot.flows.intake import accept_event
+from bot.flows.intake import receive_event
 from bot.lark import stream as stream_of_lark
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
 from bot.lark.commands import WORDS as LARK_WORDS
@@ -116,7 +117,7 @@ class LarkEntry:
         platform = cast(LarkPlatform, bot.platforms[self.app(settings)])
 
         async def on_event(payload: bytes) -> Json:
-            return await accept_received(bot, platform.parse(payload))
+            return await accept_received(bot, platform, platform.parse(payload))
 
         return stream_of_lark.LongConnection(
             app_id=own.app_id,
@@ -145,15 +146,16 @@ def lark(settings: Settings) -> LarkSettings:
     return settings.lark
 
 
-async def accept_received(bot: Bot, received: Received) -> Json:
+async def accept_received(bot: Bot, platform: Platform, received: Received) -> Json:
     """Accept what came by a long connection. It needs no signature, because TLS authenticates the platform."""
     match received:
         case Unauthentic(reason=reason):
+            observations.event_refused(bot, platform.name, received, is_logged=False)
             raise EventNotAccepted(reason)
         case UrlVerification():
             return None
         case event:
-            return await accept_event(bot, event) or None
+            return await receive_event(bot, platform.name, event) or None
 
 
 class DingTalkEntry:
@@ -196,7 +198,7 @@ class DingTalkEntry:
         platform = cast(DingTalkPlatform, bot.platforms[self.app(settings)])
 
         async def on_event(frame: Frame) -> Json:
-            return await accept_received(bot, platform.parse_frame(frame))
+            return await accept_received(bot, platform, platform.parse_frame(frame))
 
         return stream_of_dingtalk.LongConnection(
             app_id=own.client_id,

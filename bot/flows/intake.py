@@ -1,12 +1,13 @@
 """Events from the platform: each is recorded in one transaction, then acknowledged, and processed later.
 
-The webhook and the long connection both call `accept_event`.
+The webhook and the long connection both call `receive_event`.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -43,6 +44,18 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 
+async def receive_event(bot: Bot, platform: str, event: Event) -> Json:
+    """Accept an authentic event of a platform (see `accept_event`), and observe how that ends."""
+    started = time.perf_counter()
+    try:
+        answer = await accept_event(bot, event)
+    except Exception:
+        observations.event_failed(bot, platform, event)
+        raise
+    observations.event_acknowledged(bot, platform, event, time.perf_counter() - started, utc_now())
+    return answer
+
+
 async def accept_event(bot: Bot, event: Event) -> Json:
     """Record an event, and return the body of the response. A repeated event has no effect."""
     with correlation.of_event(event):
@@ -68,7 +81,7 @@ async def accept_event(bot: Bot, event: Event) -> Json:
                 observations.event_ignored(reason)
                 return {}
         if is_new:
-            observations.event_accepted(event)
+            observations.event_accepted(bot, event)
         else:
             observations.event_repeated(bot, event)
     return {}
@@ -101,7 +114,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         case Recorded.TOO_MANY:
             await reject_too_many(bot, call, now)
         case Recorded.QUEUED:
-            observations.call_accepted(event, call)
+            observations.call_accepted(bot, event, call)
             expect_acknowledgement(bot, call)
 
 

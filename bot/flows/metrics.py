@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 from prometheus_client import (
@@ -27,7 +28,8 @@ from prometheus_client import (
 from bot.core.build import Build
 from bot.core.endpoints import SentRequest, endpoint_of
 
-disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter
+# It is a second series for each counter, with the time of its first increment.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OTHER = "other"
 NONE = "none"
@@ -36,6 +38,7 @@ TOKEN = re.compile(r"[\w.-]{1,60}", re.ASCII)
 MAX_ENDPOINTS = 100
 MAX_CODES = 60
 MAX_COMMANDS = 60
+MAX_REMEMBERED = 10_000
 
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5)
 """Seconds. A webhook is to be acknowledged within 3."""
@@ -47,56 +50,58 @@ PERSON = (0.25, 0.5, 1, 2.5, 5, 10, 20, 60, 300, 900, 3600, 14_400, 86_400)
 
 @dataclass(slots=True)
 class Bounded:
-    """Accepts values of a label until there are `limit`; every further one is `other`."""
+    """Accepts values of a label until there are `limit`. Every further one is `other`."""
 
     limit: int
     _known: set[str] = field(default_factory=set)
 
-    def __call__(self, value: str, *, is_new_allowed: bool = True) -> str:
+    def __call__(self, value: str, *, may_be_new: bool = True) -> str:
         if value in self._known:
             return value
-        if not is_new_allowed or len(self._known) >= self.limit:
+        if not may_be_new or len(self._known) >= self.limit:
             return OTHER
         self._known.add(value)
         return value
 
 
-@lru_cache(maxsize=1000)
-def cached_endpoint(path: str) -> str:
-    return endpoint_of(path)
+endpoint_for = lru_cache(maxsize=1000)(endpoint_of)
 
 
 class Metrics:
     """The instruments, and a method for each thing that is measured."""
 
     def __init__(self, build: Build | None = None) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._endpoints, self._codes = Bounded(MAX_ENDPOINTS), Bounded(MAX_CODES)
+        self._endpoints, self._codes, self._commands = (
+            Bounded(MAX_ENDPOINTS),
+            Bounded(MAX_CODES),
+            Bounded(MAX_COMMANDS),
+        )
         self._outcomes, self._reasons = Bounded(MAX_CODES), Bounded(MAX_CODES)
-        self._commands = Bounded(MAX_COMMANDS)
+        self.consents_used: OrderedDict[str | None, datetime] = OrderedDict()
+        """When the consents were given that running calls waited for, by the id of the call."""
+
         self._events = self._counter(
             "events",
-            "Events of the platform, by type and by what became of them",
-            "platform",
-            "type",
-            "result",
+            "Authentic events of the platform, by type and by what became of them",
+            *("platform", "type", "result"),
         )
         self._refused_events = self._counter(
             "events_refused",
-            "Events and other requests to the webhook that were refused, because they were not authentic or not readable",
+            "Arrivals that were refused, because they were not authentic or not readable",
             *("platform", "reason"),
         )
         self._acknowledgement = self._histogram(
             "event_acknowledgement_seconds",
-            "Time from the arrival of an event to its acknowledgement, in which it is recorded",
+            "Time to record an event, after which it is acknowledged",
             FAST,
             "platform",
         )
         self._last_event = Gauge(
             "bot_last_event_timestamp_seconds",
-            "When this process last accepted an event, in seconds since 1970; absent before the first",
+            "When this process last acknowledged an event, in seconds since 1970; absent before the first",
             ["platform"],
             registry=self.registry,
         )
@@ -112,28 +117,44 @@ class Metrics:
         )
         self._answered = self._histogram(
             "call_asked_to_answered_seconds",
-            "Time from a message to the end of its call, with its answer; by whether it waited for a consent",
+            "Time from a message to the answer of its call, by whether it waited for a consent",
             PERSON,
             *("platform", "command", "consent"),
         )
         self._consented = self._histogram(
             "call_asked_to_consented_seconds",
-            "Time from a message to the consent that released its call",
+            "Time from a message to the consent that its call waited for; recorded when the call is answered",
             PERSON,
             "platform",
         )
         self._resumed = self._histogram(
             "call_consented_to_answered_seconds",
-            "Time from a consent to the end of a call that it released",
+            "Time from a consent to the answer of a call that waited for it",
             PERSON,
             "platform",
         )
         self._consents = self._counter(
-            "consents", "Authorizations by users that ended, by result", "platform", "result"
+            "consents",
+            "Authorizations that ended, by result; for a failure with its reason",
+            *("platform", "result", "reason"),
         )
-        self._refreshes = self._counter("token_refreshes", "Token refreshes, by result", "platform", "result")
+        self._requests_ended = self._counter(
+            "authorization_requests_ended",
+            "Authorization requests that ended, by status",
+            *("platform", "status"),
+        )
+        self._grants_ended = self._counter(
+            "grants_ended", "Grants that ended, by reason", *("platform", "reason")
+        )
+        self._refreshes = self._counter(
+            "token_refreshes",
+            "Token refreshes, by result: refreshed, or the problem",
+            *("platform", "result"),
+        )
         self._messages = self._counter(
-            "messages_settled", "Messages that were sent or given up, by status", "platform", "kind", "status"
+            "messages_settled",
+            "Messages that were sent or given up, by kind and status",
+            *("platform", "kind", "status"),
         )
         self._requests = self._counter(
             "platform_requests",
@@ -148,7 +169,7 @@ class Metrics:
         )
         self._build = Gauge(
             "bot_build_info",
-            "Always 1; the labels tell the version of this program, its schema revision and its Python",
+            "Always 1; the labels tell the version of this program, the schema revision it needs, and its Python",
             ["version", "revision", "python"],
             registry=self.registry,
         )
@@ -163,46 +184,50 @@ class Metrics:
 
     # --- events
 
-    def event_accepted(self, platform: str, kind: str, result: str, now: datetime) -> None:
+    def event_ended(self, platform: str, kind: str, result: str) -> None:
         self._events.labels(platform, kind, result).inc()
-        self._last_event.labels(platform).set(now.timestamp())
-
-    def event_failed(self, platform: str, kind: str) -> None:
-        """Count an event that could not be recorded, which the platform delivers again."""
-        self._events.labels(platform, kind, "failed").inc()
 
     def event_refused(self, platform: str, reason: str) -> None:
         self._refused_events.labels(platform, self._reasons(reason)).inc()
 
-    def event_acknowledged(self, platform: str, seconds: float) -> None:
+    def event_acknowledged(self, platform: str, seconds: float, now: datetime) -> None:
         self._acknowledgement.labels(platform).observe(seconds)
+        self._last_event.labels(platform).set(now.timestamp())
 
     # --- calls
-
-    def call_ended(self, platform: str, command: str, status: str, outcome: str) -> None:
-        self._calls.labels(platform, self._commands(command), status, self._outcomes(kind_of(outcome))).inc()
 
     def call_suspended(self, platform: str, command: str, waits_for: str) -> None:
         self._suspensions.labels(platform, self._commands(command), waits_for).inc()
 
+    def consent_used(self, call_id: str, consented_at: datetime) -> None:
+        """Remember when the consent was given that a call has waited for."""
+        self.consents_used[call_id] = consented_at
+        if len(self.consents_used) > MAX_REMEMBERED:
+            self.consents_used.popitem(last=False)
+
+    def call_ended(self, platform: str, command: str, status: str, outcome: str) -> None:
+        self._calls.labels(platform, self._commands(command), status, self._outcomes(kind_of(outcome))).inc()
+
     def call_answered(
-        self, platform: str, command: str, asked: timedelta, consented: timedelta | None
+        self, platform: str, command: str, asked_at: datetime, consented_at: datetime | None, now: datetime
     ) -> None:
-        """Record the time since a call was asked and, if it waited for a consent, since that was given."""
-        waited = "no" if consented is None else "yes"
-        labels = (platform, self._commands(command), waited)
-        self._answered.labels(*labels).observe(asked.total_seconds())
-        if consented is not None:
-            self._resumed.labels(platform).observe(consented.total_seconds())
+        """Record how long a call took and, if it waited for a consent, how long until and since that was given."""
+        labels = (platform, self._commands(command), "no" if consented_at is None else "yes")
+        self._answered.labels(*labels).observe(seconds_between(asked_at, now))
+        if consented_at is not None:
+            self._consented.labels(platform).observe(seconds_between(asked_at, consented_at))
+            self._resumed.labels(platform).observe(seconds_between(consented_at, now))
 
     # --- consents, tokens and messages
 
-    def call_consented(self, platform: str, asked: timedelta) -> None:
-        """Record the time since a call was asked that a consent has released."""
-        self._consented.labels(platform).observe(asked.total_seconds())
+    def consent_ended(self, platform: str, result: str, reason: str) -> None:
+        self._consents.labels(platform, result, self._outcomes(kind_of(reason))).inc()
 
-    def consent_ended(self, platform: str, result: str) -> None:
-        self._consents.labels(platform, self._outcomes(kind_of(result))).inc()
+    def request_ended(self, platform: str, status: str) -> None:
+        self._requests_ended.labels(platform, status).inc()
+
+    def grant_ended(self, platform: str, reason: str) -> None:
+        self._grants_ended.labels(platform, self._outcomes(kind_of(reason))).inc()
 
     def token_refreshed(self, platform: str, result: str) -> None:
         self._refreshes.labels(platform, result).inc()
@@ -213,20 +238,26 @@ class Metrics:
     # --- the platform
 
     def request_sent(self, platform: str, sent: SentRequest) -> None:
-        """Record a request. One that no API answers (404) does not make a new endpoint: users can type any path."""
-        endpoint = self._endpoints(cached_endpoint(sent.path), is_new_allowed=sent.status != 404)
+        """Record a request. One that no API answers (404) makes no new endpoint, because users can type any path."""
+        endpoint = self._endpoints(endpoint_for(sent.path), may_be_new=sent.status != 404)
         status = NONE if sent.status is None else str(sent.status)
         code = self._codes(sent.code) if TOKEN.fullmatch(sent.code) else NONE
         self._requests.labels(platform, sent.method, endpoint, status, code).inc()
         self._request_seconds.labels(platform, sent.method, endpoint).observe(sent.seconds)
 
 
+CODE = re.compile(r"(?:_-?\d+)+$")
+
+
 def kind_of(outcome: str) -> str:
-    """Return an outcome without the platform's code: `refused_99991400` is `refused`. Requests are counted by code."""
-    return CODE.sub("", outcome)
+    """Return an outcome without the platform's code: `refused_99` is `refused`. Requests are counted by code."""
+    kind = CODE.sub("", outcome)
+    return kind if TOKEN.fullmatch(kind) else OTHER
 
 
-CODE = re.compile(r"(_-?\d+)+$")
+def seconds_between(start: datetime, end: datetime) -> float:
+    """Return a duration, or 0 if the clocks of two machines disagree."""
+    return max(0.0, (end - start).total_seconds())
 
 
 def python_version() -> str:

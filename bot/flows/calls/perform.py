@@ -90,6 +90,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             return False
         else:
             run.used_grant = True
+            observations.grant_used(bot, run.call, usable.grant)
             run.first_in_a_day = unused_scopes.is_first_use_today(usable.grant)
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
