@@ -261,7 +261,7 @@ class DingTalkPlatform:
     @property
     def outage(self) -> Outage | None:
         outages = {**self._http.outages, **self._plain_http.outages}
-        return next(iter(outages.values()), None)
+        return next(iter(outages.values()), self._token.outage)
 
     # --- messages of the bot
 

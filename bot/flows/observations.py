@@ -137,7 +137,7 @@ def event_ignored(reason: str) -> None:
 
 def event_refused(bot: Bot, platform: str, refused: Unauthentic, *, is_logged: bool = True) -> None:
     """What arrived was rejected: it is unauthentic, stale or malformed."""
-    bot.events[platform].was_refused(refused.reason, refused.advice, datetime.now(UTC))
+    bot.events[platform].was_refused(refused, datetime.now(UTC))
     bot.metrics.event_refused(platform, refused.reason)
     if is_logged:
         bot.refusals.note("event refused", refused.reason, logging.WARNING)

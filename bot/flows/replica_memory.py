@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.core.events import NOT_SIGNED, Unauthentic
 from bot.core.people import UserKey
 
 
@@ -115,17 +116,19 @@ class EventRecord:
     last_refused_at: datetime | None = None
     refused: Counter[str] = field(default_factory=Counter)
     """How often something was refused, by reason. The reasons come from a fixed set."""
-    advice: str = ""
-    """What an operator should change: genuine events seem to be refused. Empty once an event has been accepted."""
+    problem: str = ""
+    """Why genuine events seem to be refused, and what to change if that is known. Empty after an event was accepted."""
 
     def accepted(self, now: datetime) -> None:
-        self.last_accepted_at, self.advice = now, ""
+        self.last_accepted_at, self.problem = now, ""
 
-    def was_refused(self, reason: str, advice: str, now: datetime) -> None:
+    def was_refused(self, refused: Unauthentic, now: datetime) -> None:
         self.last_refused_at = now
-        if reason in self.refused or len(self.refused) < MAX_REASONS:
-            self.refused[reason] += 1
-        self.advice = advice or self.advice
+        if refused.reason in self.refused or len(self.refused) < MAX_REASONS:
+            self.refused[refused.reason] += 1
+        if refused.advice or (refused.reason != NOT_SIGNED and not self.problem):
+            # Strangers send requests without a signature to any address.
+            self.problem = refused.advice or refused.reason
 
 
 MAX_REASONS = 50

@@ -210,7 +210,7 @@ class LarkPlatform:
 
     @property
     def outage(self) -> Outage | None:
-        return next(iter(self._http.outages.values()), None)
+        return next(iter(self._http.outages.values()), self._token.outage)
 
     # --- outgoing messages
 

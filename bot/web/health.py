@@ -60,11 +60,11 @@ def state_of(
     """Return the fields about a platform: whether its events arrive, and whether it can be called."""
     record, ingress = bot.events[platform.name], ingresses.get(platform.name)
     outage = ingress.outage if ingress is not None else None
-    state = "down" if outage is not None else "refused" if record.advice else "up"
+    state = "down" if outage is not None else "refused" if record.problem else "up"
     fields: dict[str, object] = {events: state, **outage_fields(events, outage)}
     fields[f"{events}_last_at"] = iso(record.last_accepted_at)
-    if record.advice:
-        fields[f"{events}_refused_because"] = record.advice
+    if record.problem:
+        fields[f"{events}_refused_because"] = record.problem
     if ingress is None or record.refused:
         fields[f"{events}_refused"] = dict(record.refused)
         fields[f"{events}_last_refused_at"] = iso(record.last_refused_at)
