@@ -93,6 +93,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
         )
         database.on_work(bot.signals.calls.set)
         database.on_entry(partial(observations.committed, bot))
+        database.outages.listen(observations.database_away, observations.database_back)
         yield refit(bot)
 
 
@@ -143,12 +144,18 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             # Objects created during startup live as long as the process: keep the garbage collector from traversing them.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             log.info("ready", extra={"host": settings.host, **ports, "worker": bot.worker})
             await stop.wait()
             on_stop()
             log.info("stopping")
         finally:
             await shut_down(bot, doors, worker, tasks, ingress_stack)
+
+
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Nearly everything that a loop allocates is freed by reference counting, and CPython's default collects every 700
+allocations."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 Secrets have a type that prints `***`, so no code of the bot logs one. The masking here is a second line of defence, for
 libraries and exceptions. Text from outside cannot start a new line.
 
-Whatever the record, its line is written, in the same format. Formatting therefore needs nothing that can run out: no file,
-and no value whose `str` works.
+Whatever the record, its line is written, in the same format: formatting opens no file, and survives values that cannot be
+printed.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     logging.getLogger("asyncio").setLevel(logging.INFO)
     # What no line shows is not looked up for each record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.logAsyncioTasks = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # since 3.12
 
 
 def _warm_up(handler: logging.Handler) -> None:

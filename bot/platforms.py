@@ -155,7 +155,11 @@ async def accept_received(bot: Bot, platform: Platform, received: Received) -> J
         case UrlVerification():
             return None
         case event:
-            return await receive_event(bot, platform.name, event) or None
+            try:
+                return await receive_event(bot, platform.name, event) or None
+            except Exception as error:
+                observations.failed(bot, "an event was not accepted", error)
+                raise EventNotAccepted(type(error).__name__) from error
 
 
 class DingTalkEntry:

@@ -84,7 +84,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def escape_sequence(character: str) -> str:
     """Return how a Python literal writes a character: `\\n`, `\\x1b`, `\\u2028`.
 
-    The codec `unicode_escape` is a file that is opened at its first use, which fails when the process has no descriptor left.
+    The codec `unicode_escape` is a file that is opened at its first use, which fails without a free file descriptor.
     """
     code = ord(character)
     if character in _SHORT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from bot.core.commands import Registry
 from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
+from bot.flows import observations
 from bot.flows.metrics import Metrics
 from bot.flows.replica_memory import (
     Askers,
@@ -31,8 +31,6 @@ from bot.store.retention import Retention
 
 if TYPE_CHECKING:
     from bot.store.transaction import Connection, Database
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -154,10 +152,10 @@ class Bot:
         while True:
             try:
                 return await self.database.write(work)
-            except Exception:
+            except Exception as error:
                 if asyncio.get_running_loop().time() > give_up_at:
                     raise
-                log.exception("write failed, retrying")
+                observations.failed(self, "write failed, retrying", error)
                 await asyncio.sleep(WRITE_RETRY_INTERVAL)
 
     def callback_url(self, platform: Platform) -> str:

@@ -135,7 +135,7 @@ def was_opened(
     asked = link_scopes(bot, request)
     if bot.by_device:
         return device is not None and device.link is not None and device.scopes == asked
-    return attempts.was_opened(c, request.id, asked)
+    return request.opened_at is not None and attempts.was_opened(c, request.id, asked)
 
 
 def device_link(device: DeviceAuthorization) -> DeviceLink | None:
@@ -250,7 +250,10 @@ async def announce_change(
     if card.face in ANNOUNCED_FACES:
         notes.append(
             draft(
-                bot, request.user, content, kind="notice", key=f"{card_key(request)}-{card.face.value}"[:50]
+                Destination(request.user),
+                content,
+                kind="notice",
+                key=f"{card_key(request)}-{card.face.value}"[:50],
             )
         )
     return await record_shown(bot, request, request.card.message_id, ephemeral=False, notes=notes)

@@ -39,7 +39,7 @@ async def repeat(bot: Bot, chore: Chore) -> None:
         try:
             await chore.do(bot)
         except Exception as error:
-            observations.chore_failed(chore.name, error)
+            observations.failed(bot, "chore failed", error, chore=chore.name)
         # At a random interval, because replicas that were started together would otherwise run chores simultaneously.
         await asyncio.sleep(chore.interval * random.uniform(0.75, 1.0))  # noqa: S311
 
@@ -55,7 +55,7 @@ async def upkeep_on_signal(bot: Bot) -> None:
             await administrators.show_due_cards(bot)
             await revoke_due(bot)
         except Exception as error:
-            observations.chore_failed("upkeep", error)
+            observations.failed(bot, "upkeep failed", error)
 
 
 async def promote_queued_calls(bot: Bot) -> None:

@@ -34,7 +34,7 @@ from bot.flows.authorize.end import close_request, end_grant
 from bot.flows.bot import Bot, language_of, utc_now
 from bot.flows.calls.recall import recall
 from bot.flows.clicks import answer_click
-from bot.flows.outbox import deliver_all, draft, insert_all
+from bot.flows.outbox import deliver_all, draft, in_chat, insert_all
 from bot.store import audit, calls, grants, inbox, seen_events, sessions, users
 from bot.store.ids import new_id
 from bot.store.inbox import Arrival, NewCall, Recorded
@@ -134,15 +134,12 @@ def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
 async def reject_too_many(bot: Bot, call: NewCall, now: datetime) -> None:
     """Inform a user that too many of their calls are waiting, at most once a minute."""
     observations.too_many_calls(bot, call.user)
+    reply_to = None if call.chat.kind == "group" else call.message_id
     notice = draft(
-        bot,
-        call.user,
+        in_chat(call.user, call.chat, reply_to=reply_to, private=True),
         bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MAX_WAITING), call.language),
         kind="notice",
         key=f"{call.user.open_id[-24:]}-full-{int(now.timestamp() // 60):x}",
-        chat=call.chat,
-        reply_to=None if call.chat.kind == "group" else call.message_id,
-        private=True,
     )
     messages = await bot.database.write(lambda c: insert_all(c, bot, [notice]))
     bot.background(deliver_all(bot, messages))
@@ -178,15 +175,12 @@ async def welcome(bot: Bot, event: ChatEntered) -> bool:
 async def reject_other_organization(bot: Bot, event: MessageReceived) -> bool:
     """Inform a user of another organization, once, that the bot does not serve them. Returns whether the event is new."""
     notice = draft(
-        bot,
-        event.user,
+        in_chat(event.user, event.chat, reply_to=event.message_id),
         bot.platform_of(event.user).render_reply(
             replies.other_organization(), language_of(event.text, event.language)
         ),
         kind="notice",
         key=f"{new_id(utc_now())}-foreign",
-        chat=event.chat,
-        reply_to=event.message_id,
     )
 
     def work(c: Connection) -> list[OutgoingMessage] | None:

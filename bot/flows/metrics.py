@@ -156,6 +156,9 @@ class Metrics:
             "Messages that were sent or given up, by kind and status",
             *("platform", "kind", "status"),
         )
+        self._failures = self._counter(
+            "failures", "Unexpected errors, which the log tells with their tracebacks", "what"
+        )
         self._requests = self._counter(
             "platform_requests",
             "Requests to the platform, by endpoint, HTTP status (none: no response) and the platform's code",
@@ -234,6 +237,9 @@ class Metrics:
 
     def message_settled(self, platform: str, kind: str, status: str) -> None:
         self._messages.labels(platform, kind, status).inc()
+
+    def failed(self, what: str) -> None:
+        self._failures.labels(self._reasons(what)).inc()
 
     # --- the platform
 

@@ -26,7 +26,7 @@ from bot.core.api import (
     TokenRejected,
     Unreachable,
 )
-from bot.core.calls import DeferredCall
+from bot.core.calls import CallStatus, DeferredCall
 from bot.core.cards import Face
 from bot.core.events import (
     AppStopped,
@@ -64,7 +64,7 @@ def tell(message: str, level: int = logging.INFO, **fields: object) -> None:
         log.log(level, message, extra={name: value for name, value in fields.items() if value not in UNTOLD})
 
 
-UNTOLD = (None, "", (), [])
+UNTOLD: tuple[object, ...] = (None, "", (), [])
 
 
 def listed(scopes: ScopeSet) -> str:
@@ -218,17 +218,17 @@ def call_resumed(entry: Entry) -> None:
     tell("call resumed", command=entry.detail.get("command"), consents=entry.detail.get("consents"))
 
 
-def call_ended(entry: Entry, status: str) -> None:
+def call_ended(entry: Entry, status: CallStatus) -> None:
     """A call has ended, whichever way."""
     asked_at = entry.detail.get("asked_at")
     lasted = entry.at - datetime.fromisoformat(asked_at) if isinstance(asked_at, str) else None
-    level = logging.WARNING if status in {"failed", "outcome_unknown"} else logging.INFO
+    level = logging.WARNING if status in {CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN} else logging.INFO
     others = {name: value for name, value in entry.detail.items() if name not in {"command", "asked_at"}}
     tell(
         "call ended",
         level,
         command=entry.detail.get("command"),
-        status=status,
+        status=status.value,
         **others,
         seconds=round(lasted.total_seconds(), 3) if lasted is not None else None,
     )
@@ -368,8 +368,25 @@ def counted(taken: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in taken.items())
 
 
-def chore_failed(chore: str, error: Exception) -> None:
-    log.error("chore failed", exc_info=error, extra={"chore": chore})
+def database_away(reason: str) -> None:
+    """The database cannot be reached, or accepts no writes. Until it is back, what fails for that reason is not told."""
+    tell("the database is away", logging.ERROR, reason=reason)
+
+
+def database_back(seconds: float) -> None:
+    tell("the database is back", seconds=round(seconds, 1))
+
+
+def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
+    """Something failed in a way that is not expected. It will be tried again, if it has to be."""
+    if bot.database.is_lost_race(error) or (
+        bot.database.outages.is_away and bot.database.is_unavailable(error)
+    ):
+        tell(message, logging.DEBUG, error=type(error).__name__, **fields)
+        return
+    bot.metrics.failed(message)
+    where = ", ".join(f"{value}" for value in fields.values())
+    bot.refusals.note(message, f"{type(error).__name__}{where and f' in {where}'}", logging.ERROR, error)
 
 
 # --- the audit log --------------------------------------------------------------------------------------------
@@ -383,11 +400,11 @@ OBSERVED: Mapping[str, Callable[[Entry], None]] = {
     "call_suspended": call_suspended,
     "call_released": call_resumed,
     "call_confirmed": call_resumed,
-    "call_succeeded": lambda entry: call_ended(entry, "succeeded"),
-    "call_failed": lambda entry: call_ended(entry, "failed"),
-    "call_outcome_unknown": lambda entry: call_ended(entry, "outcome_unknown"),
-    "call_cancelled": lambda entry: call_ended(entry, "cancelled"),
-    "call_expired": lambda entry: call_ended(entry, "expired"),
+    "call_succeeded": lambda entry: call_ended(entry, CallStatus.SUCCEEDED),
+    "call_failed": lambda entry: call_ended(entry, CallStatus.FAILED),
+    "call_outcome_unknown": lambda entry: call_ended(entry, CallStatus.OUTCOME_UNKNOWN),
+    "call_cancelled": lambda entry: call_ended(entry, CallStatus.CANCELLED),
+    "call_expired": lambda entry: call_ended(entry, CallStatus.EXPIRED),
     "link_opened": link_opened,
     "grant_stored": lambda entry: consent_ended(entry, "granted"),
     "consent_withdrawn": lambda entry: consent_ended(entry, "withdrawn"),

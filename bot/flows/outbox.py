@@ -48,24 +48,16 @@ class Draft:
         return outbox.claimed(self.message, claim.now)
 
 
-def draft(
-    bot: Bot,
-    user: UserKey,
-    content: Content,
-    *,
-    kind: str,
-    key: str,
-    chat: Chat | None = None,
-    reply_to: str | None = None,
-    private: bool = False,
-    call_id: str | None = None,
-) -> Draft:
-    in_group = chat is not None and chat.kind == "group"
+def draft(to: Destination, content: Content, *, kind: str, key: str, call_id: str | None = None) -> Draft:
+    return Draft(NewMessage(new_id(utc_now()), to.user, kind, key, to, content, call_id))
+
+
+def in_chat(user: UserKey, chat: Chat, *, reply_to: str | None = None, private: bool = False) -> Destination:
+    """Return the destination of a message to a chat. In a group, only the user sees it if it is `private`."""
+    in_group = chat.kind == "group"
     # No message to the group if a reply in a topic is refused, because it would open another topic.
-    reply_only = in_group and chat is not None and chat.thread_id is not None and not private
-    chat_id = chat.chat_id if chat is not None and not reply_only else None
-    destination = Destination(user, chat_id, reply_to, private and in_group)
-    return Draft(NewMessage(new_id(utc_now()), user, kind, key, destination, content, call_id))
+    reply_only = in_group and chat.thread_id is not None and not private
+    return Destination(user, None if reply_only else chat.chat_id, reply_to, private and in_group)
 
 
 def note_key(call: DeferredCall, name: str) -> str:
@@ -80,7 +72,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) 
 def private_answer(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
     """Return the answer to a call whose message was recalled: a direct message, even if the call is from a group."""
     content = bot.platform_of(call.user).render_reply(reply, call.language)
-    return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
+    return draft(Destination(call.user), content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
 def note(
@@ -88,15 +80,12 @@ def note(
 ) -> Draft:
     """Return a message about a call, in the chat where it was asked. A call has at most one message of each name."""
     only_user = private and call.chat.kind == "group"
+    reply_to = None if only_user else call.message_id
     return draft(
-        bot,
-        call.user,
+        in_chat(call.user, call.chat, reply_to=reply_to, private=only_user),
         bot.platform_of(call.user).render_reply(reply, call.language),
         kind=kind,
         key=note_key(call, name),
-        chat=call.chat,
-        reply_to=None if only_user else call.message_id,
-        private=only_user,
         call_id=call.id,
     )
 

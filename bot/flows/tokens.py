@@ -150,15 +150,9 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
     now = utc_now()
 
     def work(c: Connection) -> Grant | None:
-        saved = grants.save_refreshed(
-            c,
-            grant.user,
-            grant.generation,
-            tokens,
-            scopes=tokens.scopes or grant.scopes,
-            unrequested=granted_scopes.unrequested(c, grant.user),
-            now=now,
-        )
+        unrequested = granted_scopes.unrequested(c, grant.user)
+        new = grants.NewTokens(tokens, tokens.scopes or grant.scopes, unrequested)
+        saved = grants.save_refreshed(c, grant, new, now)
         if saved is not None:
             changed = sorted(saved.scopes) if saved.scopes != grant.scopes else None
             audit.write(

@@ -7,7 +7,6 @@ the others.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +19,6 @@ from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.run import prepare, run_call
 from bot.flows.calls.run_state import Run
 from bot.store import claims
-
-log = logging.getLogger(__name__)
-
 
 MAX_CONCURRENT_CALLS = 32
 """The number of calls that one replica runs at a time. They mostly wait for the platform."""
@@ -84,8 +80,8 @@ class Worker:
                 call = await self.bot.database.write_one(claim_next)
                 if call is not None:
                     return call
-        except Exception:
-            log.exception("claim failed")
+        except Exception as error:
+            observations.failed(self.bot, "claim failed", error)
             await asyncio.sleep(POLL_INTERVAL)
         return None
 
@@ -117,9 +113,9 @@ class Worker:
                     await run_call(self.bot, run)
             except LeaseLost:
                 observations.lease_lost(call)
-            except Exception:
+            except Exception as error:
                 # The database failed: the lease expires, and the call is claimed again.
-                log.exception("call interrupted")
+                observations.failed(self.bot, "call interrupted", error)
             finally:
                 keeper.cancel()
 
@@ -131,8 +127,8 @@ class Worker:
                 extended = await self.bot.database.write(
                     partial(claims.extend, call_id=call.id, claim=call.claim, lease_until=until)
                 )
-            except Exception:
-                log.exception("lease not extended")
+            except Exception as error:
+                observations.failed(self.bot, "lease not extended", error)
                 continue
             if not extended:
                 return

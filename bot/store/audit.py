@@ -87,7 +87,6 @@ def entry(
     user: UserKey | None,
     subject: tuple[str, str] | None = None,
     now: datetime,
-    message_id: str | None = None,
     **detail: Detail | None,
 ) -> Entry:
     """Build an entry for `write_all`.
@@ -97,7 +96,7 @@ def entry(
     kind, subject_id = subject or (None, None)
     app = user.app if user is not None else None
     given = {name: value for name, value in detail.items() if value is not None and value != []}
-    return Entry(now, action, user, app, kind, subject_id, given, message_id)
+    return Entry(now, action, user, app, kind, subject_id, given)
 
 
 def _row(entry: Entry, own_app: str) -> dict[str, Any]:

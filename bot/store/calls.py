@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +22,10 @@ from sqlalchemy import (
     update,
 )
 
-from bot.core.calls import CallStatus, DeferredCall, WaitsFor
+from bot.core.calls import CallStatus, DeferredCall, Wait, WaitsFor
 from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
-from bot.core.scopes import Requirement, named
+from bot.core.scopes import named
 from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, QUEUE, STILL_HELD, call_of
 from bot.store.queue import pruning, settled_before
@@ -61,15 +62,9 @@ _audited = (
 
 def _entry(action: str, row: Row[Any], now: datetime, **detail: audit.Detail | None) -> audit.Entry:
     """Make an audit entry about a call."""
-    return audit.entry(
-        action,
-        user=row.user_key,
-        subject=("call", row.id),
-        now=now,
-        message_id=row.message_id,
-        command=row.command,
-        **detail,
-    )
+    subject = ("call", row.id)
+    entry = audit.entry(action, user=row.user_key, subject=subject, now=now, command=row.command, **detail)
+    return replace(entry, message_id=row.message_id)
 
 
 def _iso(moment: datetime) -> str:
@@ -106,46 +101,37 @@ SUSPEND = (
 SUSPEND_AGAIN = SUSPEND.values(attempts=calls.c.attempts)
 
 
-def suspend(
-    connection: Connection,
-    call_id: str,
-    claim: int,
-    waits_for: WaitsFor,
-    needs: Requirement,
-    request_id: str | None,
-    now: datetime,
-    *,
-    confirmed: bool = False,
-    again: datetime | None = None,
-) -> bool:
+def suspend(connection: Connection, call: DeferredCall, wait: Wait, now: datetime) -> bool:
     """running → suspended; False if the claim is lost or the message was recalled. Resets failures and attempts.
 
-    `confirmed`: whether the user has confirmed the call. The call's proof covers this and `needs`.
-
-    `again`: the call returns to its previous wait. It keeps its attempts and is not tried again before that time.
+    The call's proof covers `needs`, and whether the user has confirmed the call. A call that is `retried_at` a time
+    returns to its previous wait and keeps its attempts.
     """
+    proven = {"id": call.id, "confirmed": call.confirmed, "needs": wait.needs}
     values = {
-        "call": call_id,
-        "held_claim": claim,
-        "reason": waits_for.value,
-        "lacking": needs,
-        "new_seal": sealed.RUN.seal(
-            keyring_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
-        ),
-        "request": request_id,
+        "call": call.id,
+        "held_claim": call.claim,
+        "reason": wait.kind.value,
+        "lacking": wait.needs,
+        "new_seal": sealed.RUN.seal(keyring_of(connection), proven),
+        "request": wait.request_id,
         "now": now,
-        "again": again or now,
+        "again": wait.retried_at or now,
     }
-    row = connection.execute(SUSPEND_AGAIN if again else SUSPEND, values).one_or_none()
+    row = connection.execute(SUSPEND_AGAIN if wait.retried_at else SUSPEND, values).one_or_none()
     if row is not None and not _is_retried(row):
-        detail = {"waits_for": waits_for.value, "needs": sorted(named(needs)), "request": request_id}
+        detail = {
+            "waits_for": wait.kind.value,
+            "needs": sorted(named(wait.needs)),
+            "request": wait.request_id,
+        }
         entry = _entry("call_suspended", row, now, **detail, asked_at=_iso(row.asked_at))
         audit.write_all(connection, [entry])
     return row is not None
 
 
 def _is_retried(row: Row[Any]) -> bool:
-    """Whether the call returned to its previous wait with its attempts (see `again` of `suspend`)."""
+    """Whether the call returned to its previous wait with its attempts (see `Wait.retried_at`)."""
     return bool(row.attempts > 1)
 
 
@@ -159,8 +145,7 @@ REQUEUE_AFTER_STEP = REQUEUE.values(takeovers=literal_column("0"))
 
 def requeue(
     connection: Connection,
-    call_id: str,
-    claim: int,
+    call: DeferredCall,
     runs_after: datetime,
     first_failed_at: datetime | None,
     *,
@@ -171,7 +156,7 @@ def requeue(
     `made_step` resets its takeovers, because a call that makes progress does not crash its workers.
     """
     announce(connection)
-    values = {"call": call_id, "held_claim": claim, "until": runs_after, "failed_at": first_failed_at}
+    values = {"call": call.id, "held_claim": call.claim, "until": runs_after, "failed_at": first_failed_at}
     return changed(connection, REQUEUE_AFTER_STEP if made_step else REQUEUE, values)
 
 
@@ -232,34 +217,22 @@ WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_audited, 
 
 
 def settle(
-    connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
+    connection: Connection, call: DeferredCall, status: CallStatus, outcome: str, now: datetime
 ) -> bool:
     """running → `status`; False if the claim is lost or the message was recalled. Erases the call's results."""
-    return _settle(connection, SETTLE, call_id, claim, status, outcome, now)
+    return _ended(connection, SETTLE, _ending(call, status, outcome, now)) is not None
 
 
 def settle_recalled(
-    connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
+    connection: Connection, call: DeferredCall, status: CallStatus, outcome: str, now: datetime
 ) -> bool:
     """Like `settle`, for a call whose message was recalled; False also if it was not recalled."""
-    return _settle(connection, SETTLE_RECALLED, call_id, claim, status, outcome, now)
+    return _ended(connection, SETTLE_RECALLED, _ending(call, status, outcome, now)) is not None
 
 
-def _settle(
-    connection: Connection,
-    statement: Any,
-    call_id: str,
-    claim: int,
-    status: CallStatus,
-    outcome: str,
-    now: datetime,
-) -> bool:
+def _ending(call: DeferredCall, status: CallStatus, outcome: str, now: datetime) -> dict[str, Any]:
     require_move(CallStatus.RUNNING, status)
-    return _ended(connection, statement, _ending(call_id, claim, status, outcome, now)) is not None
-
-
-def _ending(call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime) -> dict[str, Any]:
-    return {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
+    return {"call": call.id, "held_claim": call.claim, "ending": status.value, "how": outcome, "now": now}
 
 
 def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) -> bool:
@@ -308,7 +281,7 @@ def stop_running(
     values = {"user": before.user, "asked": before.asked_at, "call": before.id}
     stopped = []
     for call in _all(connection, RUNNING_BEFORE, values):
-        end = _ending(call.id, call.claim, CallStatus.CANCELLED, outcome, now)
+        end = _ending(call, CallStatus.CANCELLED, outcome, now)
         if _ended(connection, STOP, end) is not None:
             stopped.append(call)
     return stopped
@@ -324,7 +297,7 @@ REJECT = (
 
 def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
     """Fail a call that is not genuine. Nobody is informed, because its row may name any user."""
-    values = _ending(call.id, call.claim, CallStatus.FAILED, audit.FORGED, now)
+    values = _ending(call, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
         call_steps.erase_results(connection, call.id)

@@ -31,7 +31,7 @@ from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
 from bot.store.presence_lock import SUFFIX, PresenceFile
 from bot.store.statements import APPS
-from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
+from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction, watched
 
 VIEW_THREADS = 2
 MAX_BATCH = 100
@@ -101,6 +101,7 @@ class SqliteDatabase(Database):
         self._of_view_thread = threading.local()
         self._connections: list[Connection] = []
 
+    @watched
     @with_known_keys
     async def write(self, work: Work[T]) -> T:
         if self._closed:
@@ -112,6 +113,7 @@ class SqliteDatabase(Database):
             self._writing = loop.create_task(self._write_waiting())
         return await done
 
+    @watched
     @with_known_keys
     async def read(self, work: Work[T]) -> T:
         if self._reader is None:
@@ -124,12 +126,19 @@ class SqliteDatabase(Database):
         # A process that recovers the file after a crash locks out even readers for a moment.
         return await self._view(work)
 
+    @watched
     @with_known_keys
     async def view(self, work: Work[T]) -> T:
         return await self._view(work)
 
     async def _view(self, work: Work[T]) -> T:
         return await self._in_thread(self._view_threads, lambda: _in_snapshot(self._view_connection(), work))
+
+    def is_unavailable(self, error: Exception) -> bool:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return isinstance(
+            cause, OSError | sqlite3.OperationalError | sqlite3.DatabaseError
+        ) and not isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError)
 
     async def probe(self) -> None:
         await super().probe()

@@ -6,9 +6,10 @@ transaction, perhaps more than once. If it makes something runnable, listeners a
 
 from __future__ import annotations
 
+import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, text
 from bot.store import audit
 from bot.store.batching import Batcher
 from bot.store.keyring import Keyring
+from bot.store.outages import Outages
 
 __all__ = [
     "ANNOUNCED",
@@ -30,6 +32,7 @@ __all__ = [
     "announce",
     "keyring_of",
     "run_in_transaction",
+    "watched",
 ]
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,7 @@ class Database(ABC):
         """Fingerprints of the encryption keys, beginning with the one that seals."""
         self._wakes: list[Callable[[], None]] = []
         self._auditors: list[Callable[[audit.Entry], None]] = []
+        self.outages = Outages()
         self._batchers: dict[Callable[..., Any], Batcher[Any, Any]] = {}
 
     @abstractmethod
@@ -120,6 +124,14 @@ class Database(ABC):
         """The advisory lock that shows other replicas that this one is alive; None if it is not held."""
         return None
 
+    @abstractmethod
+    def is_unavailable(self, error: Exception) -> bool:
+        """Return whether an error is about the database as a whole: it cannot be reached, or accepts no writes."""
+
+    def is_lost_race(self, error: Exception) -> bool:
+        """Return whether an error is a collision with another transaction, after which a retry can succeed."""
+        return False
+
     def on_work(self, wake: Callable[[], None]) -> None:
         """Call `wake` in the event loop whenever a transaction has made something runnable.
 
@@ -153,6 +165,29 @@ class Database(ABC):
                     log.exception(
                         "an entry of the audit log could not be reported", extra={"action": entry.action}
                     )
+
+
+D = TypeVar("D", bound=Database)
+
+
+def watched(
+    run: Callable[[D, Work[T]], Coroutine[Any, Any, T]],
+) -> Callable[[D, Work[T]], Coroutine[Any, Any, T]]:
+    """Decorate a driver's method: record whether the database was available."""
+    write = run.__name__.startswith("write")
+
+    @functools.wraps(run)
+    async def run_watched(database: D, work: Work[T]) -> T:
+        try:
+            result = await run(database, work)
+        except Exception as error:
+            if database.is_unavailable(error):
+                database.outages.failed(error, write=write)
+            raise
+        database.outages.succeeded(write=write)
+        return result
+
+    return run_watched
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bot.core.events import Outage
 from bot.core.platform import Platform
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
 from bot.flows.database_gauges import DatabaseGauges
 from bot.web.app_keys import BOT, INGRESSES, Ingresses
@@ -89,7 +89,7 @@ async def is_database_up(request: web.Request) -> bool:
         async with asyncio.timeout(PROBE_TIMEOUT):
             await bot.database.probe()
     except Exception as error:
-        bot.refusals.note("database not reachable", type(error).__name__, logging.ERROR, error)
+        observations.failed(bot, "database not reachable", error)
         return False
     return bot.heartbeat.is_recent
 

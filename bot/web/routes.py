@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.core.platform import Platform
-from bot.flows import correlation
+from bot.flows import correlation, observations
 from bot.flows.bot import Bot
 from bot.flows.throttling import RepeatedLogs
 from bot.web import account, authorize, health, in_client, login, webhook
@@ -139,8 +138,6 @@ async def show_errors(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPException:
         raise
     except Exception as error:
-        # Logged by `refusals`, which limits repetitions: while the database is down, every request can cause one.
         resource = request.match_info.route.resource
-        where = resource.canonical if resource else ""
-        bot.refusals.note("request failed", f"{type(error).__name__} at {where}", logging.ERROR, error)
+        observations.failed(bot, "request failed", error, route=resource.canonical if resource else "")
         return show(request, ERROR_PAGE)

@@ -105,4 +105,5 @@ def tokens(number: int = 1, *, refresh: bool = True) -> TokenSet:
 def save_grant(c: Connection, user: UserKey, given: TokenSet, *, scopes: ScopeSet, now: datetime) -> Grant:
     """Store the tokens of a consent, as the bot does."""
     users.lock(c, user)
-    return grants.save(c, user, grants.find(c, user), given, scopes=scopes, endpoint="v2", now=now)
+    new = grants.NewTokens(given, scopes)
+    return grants.save(c, user, grants.find(c, user), new, endpoint="v2", now=now)

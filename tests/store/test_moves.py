@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations
 
-from bot.core.calls import CallStatus, WaitsFor
+from bot.core.calls import CallStatus, Wait, WaitsFor
 from bot.core.lifecycle import CALLS, REQUESTS
 from bot.core.people import UserKey
 from bot.core.requests import FOR_ADMINISTRATOR, RequestStatus
@@ -97,9 +97,9 @@ def move_call(c: Connection, call_id: str, target: CallStatus) -> None:
         case CallStatus.RUNNING:
             claims.claim_next(c, claim_by(c))
         case CallStatus.SUSPENDED:
-            calls.suspend(c, call_id, call.claim, WaitsFor.CONFIRMATION, (), None, NOW)
+            calls.suspend(c, call, Wait(WaitsFor.CONFIRMATION), NOW)
         case CallStatus.QUEUED if is_running:
-            calls.requeue(c, call_id, call.claim, NOW, None)
+            calls.requeue(c, call, NOW, None)
         case CallStatus.QUEUED:
             calls.release(c, [call_id], NOW)
         case CallStatus.CANCELLED if not is_running:
@@ -109,7 +109,7 @@ def move_call(c: Connection, call_id: str, target: CallStatus) -> None:
         case CallStatus.FAILED if not is_running:
             calls.reject(c, call, NOW)
         case _:
-            calls.settle(c, call_id, call.claim, target, "outcome", NOW)
+            calls.settle(c, call, target, "outcome", NOW)
 
 
 PATHS = {

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
+from bot.core.messages import Destination
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity, UserKey
 from bot.core.platform import Platform
@@ -257,7 +258,7 @@ async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 
     def work(c: Connection) -> list[OutgoingMessage]:
         content = bot.platform_of(user).render_reply(replies.wrong_account(), users.language(c, user))
-        notice = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
+        notice = draft(Destination(user), content, kind="notice", key=f"{attempt.request_id}-other-account")
         fail_attempt(c, attempt, attempts.WRONG_PERSON, now)
         request = requests.live_of(c, user)
         is_live = request is not None and request.id == attempt.request_id

@@ -125,7 +125,7 @@ async def begin_attempt(
     )
 
     def work(c: Connection) -> StartedAttempt | LinkUnavailable:
-        first = not attempts.was_opened(c, request.id, scopes)
+        first = request.opened_at is None or not attempts.was_opened(c, request.id, scopes)
         full = attempts.begin(c, attempt, now=now, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_PER_DAY)
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY

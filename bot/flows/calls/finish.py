@@ -50,7 +50,7 @@ async def finish(bot: Bot, call: DeferredCall, end: End) -> None:
     draft, now = answer(bot, call, end.reply, public=end.public), utc_now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
-        if not calls.settle(c, call.id, call.claim, end.status, end.outcome, now):
+        if not calls.settle(c, call, end.status, end.outcome, now):
             return finish_recalled(c, bot, call, end, now)
         if end.used is not None:
             grants.touch(c, call.user, now)
@@ -105,7 +105,7 @@ def finish_recalled(
     """
     wrote = call_steps.has_written(c, call.id)
     status, outcome = (end.status, end.outcome) if wrote else (CallStatus.CANCELLED, "recalled")
-    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, now):
+    if not calls.settle_recalled(c, call, status, outcome, now):
         return None
     return insert_all(c, bot, [private_answer(bot, call, end.reply)]) if wrote else []
 

@@ -86,7 +86,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
         if isinstance(usable, tokens.Unusable):
             outcome: Outcome | NoToken = usable.outcome
         elif is_unconfirmed(run, move, sent_before):
-            await ask_to_confirm(bot, run.call, run.steps)
+            await ask_to_confirm(bot, run)
             return False
         else:
             run.used_grant = True
@@ -166,7 +166,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
             return True
         case Suspend(needs):
             refused = outcome if isinstance(outcome, InsufficientScope | Refused) else None
-            await ask_for_scopes(bot, call, needs, attempt.grant, run.steps, refused=refused)
+            await ask_for_scopes(bot, run, needs, attempt.grant, refused=refused)
         case AwaitAdministrator(needs):
             certain = (
                 named(outcome.requirement)
@@ -175,7 +175,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
             )
             guess = isinstance(outcome, InsufficientScope)
             await administrators.suspend_for_administrator(
-                bot, call, needs, run.steps, named_by_platform=certain, guess=guess
+                bot, run, needs, named_by_platform=certain, guess=guess
             )
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
@@ -257,7 +257,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     def work(c: Connection) -> None:
         if call_steps.record_results(c, call.id, call.claim, results):
             due_at = calls.schedule_in_order(c, call, at, utc_now()) if failed else at
-            calls.requeue(c, call.id, call.claim, due_at, first_failed_at, made_step=failed)
+            calls.requeue(c, call, due_at, first_failed_at, made_step=failed)
 
     await bot.database.write(work)
 

@@ -60,9 +60,7 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     if call.genuine is None:
         log.warning("another replica has the key of this call", extra={"call": call.id})
         due_at = now + OTHER_REPLICA_DELAY
-        await bot.database.write(
-            lambda c: calls.requeue(c, call.id, call.claim, due_at, call.first_failed_at)
-        )
+        await bot.database.write(lambda c: calls.requeue(c, call, due_at, call.first_failed_at))
         return None
     if not call.genuine:
         # Rejected without a reply, because a forged row may name any user.
