@@ -18,6 +18,7 @@ from functools import partial
 from aiohttp import web
 
 from bot.build import current_build
+from bot.core.endpoints import SentRequest
 from bot.core.errors import BotError, ConfigurationError
 from bot.core.grants import REVOKED_BY_OPERATOR
 from bot.core.people import UserKey
@@ -31,6 +32,7 @@ from bot.flows.bot import Bot, utc_now
 from bot.flows.chores import CHORES, record_retention, repeat, upkeep_on_signal
 from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.metrics import Metrics
+from bot.flows.tracing import Tracer
 from bot.flows.worker import Worker
 from bot.platforms import admins_of, all_commands, configured
 from bot.settings import Settings, exposed_database
@@ -40,6 +42,7 @@ from bot.store.ids import new_id
 from bot.store.keyring import Keyring
 from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.retention import Retention
+from bot.tracing import tracer_for
 from bot.web import routes
 from bot.web.app_keys import Ingresses
 from bot.web.server import Runner
@@ -61,16 +64,25 @@ def page_link(settings: Settings, platform: Platform) -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterator[Bot]:
-    """Yield the bot with its parts built and connected, but no work started."""
+async def assembled(
+    settings: Settings, refit: Refit = unchanged, *, traced: bool = False
+) -> AsyncIterator[Bot]:
+    """Yield the bot with its parts built and connected, but no work started. `traced`: it records spans if configured."""
     keyring, entries = keyring_from(settings), configured(settings)
     database = await open_database(settings.database_url, keyring, *(each.app(settings) for each in entries))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
-        build = current_build()
+        build, worker = current_build(), f"{socket.gethostname()}-{os.getpid()}-{new_id(utc_now())[-6:]}"
         metrics = Metrics(build)
+        tracer = tracer_for(os.environ, build, worker) if traced else Tracer()
+        stack.push_async_callback(tracer.close)
+
+        def request_sent(platform: str, sent: SentRequest) -> None:
+            metrics.request_sent(platform, sent)
+            tracer.request_sent(platform, sent)
+
         platforms = [
-            await stack.enter_async_context(each.build(settings, partial(metrics.request_sent, each.name)))
+            await stack.enter_async_context(each.build(settings, partial(request_sent, each.name)))
             for each in entries
         ]
         by_app = dict(zip(database.apps, entries, strict=True))
@@ -80,7 +92,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             commands={
                 each.app: all_commands(by_app[each.app], page_link(settings, each)) for each in platforms
             },
-            worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(utc_now())[-6:]}",
+            worker=worker,
             public_url=settings.public_url or "",
             key_ids=keyring.key_ids,
             admins={app: admins_of(entry, settings) for app, entry in by_app.items()},
@@ -90,6 +102,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             time_zone=settings.time_zone,
             retention=Retention(settings.retention, settings.audit_retention),
             metrics=metrics,
+            tracer=tracer,
         )
         database.on_work(bot.signals.calls.set)
         database.on_entry(partial(observations.committed, bot))
@@ -129,7 +142,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
-    async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as ingress_stack:
+    async with assembled(settings, refit, traced=True) as bot, contextlib.AsyncExitStack() as ingress_stack:
         await takeover.enter(bot)
         await record_retention(bot)
         doors = open_doors(settings, bot, await ingress_stack.enter_async_context(ingresses(settings, bot)))

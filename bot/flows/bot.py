@@ -26,6 +26,7 @@ from bot.flows.replica_memory import (
     WorkSignals,
 )
 from bot.flows.throttling import Capacity, RepeatedLogs, Throttle, UserPacing
+from bot.flows.tracing import Tracer
 from bot.store.queue import Claim
 from bot.store.retention import Retention
 
@@ -71,6 +72,8 @@ class Bot:
     """How long a claim is valid without being extended. Then another replica may claim the work."""
     metrics: Metrics = field(default_factory=Metrics)
     """The counters and histograms of this process."""
+    tracer: Tracer = field(default_factory=Tracer)
+    """Records spans, if that is configured."""
     events: defaultdict[str, EventRecord] = field(default_factory=lambda: defaultdict(EventRecord))
     """What arrived from each platform, by its name."""
     signals: WorkSignals = field(default_factory=WorkSignals)

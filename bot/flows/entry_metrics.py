@@ -35,7 +35,7 @@ def count(metrics: Metrics, entry: Entry) -> None:
     elif action in CONSENT_ENDS:
         metrics.consent_ended(platform, CONSENT_ENDS[action], text(entry, "reason"))
     elif action in REQUEST_ENDS:
-        metrics.request_ended(platform, REQUEST_ENDS[action].value)
+        metrics.request_ended(platform, REQUEST_ENDS[action])
     elif action == "token_refreshed":
         metrics.token_refreshed(platform, "refreshed")
     elif action == "grant_ended":
@@ -44,7 +44,7 @@ def count(metrics: Metrics, entry: Entry) -> None:
 
 def count_call(metrics: Metrics, entry: Entry, platform: str, status: CallStatus) -> None:
     command, asked_at = text(entry, "command"), entry.detail.get("asked_at")
-    metrics.call_ended(platform, command, status.value, text(entry, "outcome"))
+    metrics.call_ended(platform, command, status, text(entry, "outcome"))
     consented_at = metrics.consents_used.pop(entry.subject_id, None)
     if status in WITH_ANSWER and isinstance(asked_at, str):
         metrics.call_answered(platform, command, datetime.fromisoformat(asked_at), consented_at, entry.at)

@@ -46,9 +46,10 @@ log = logging.getLogger(__name__)
 
 async def receive_event(bot: Bot, platform: str, event: Event) -> Json:
     """Accept an authentic event of a platform (see `accept_event`), and observe how that ends."""
-    started = time.perf_counter()
+    started, kind = time.perf_counter(), observations.kind_of(event)
     try:
-        answer = await accept_event(bot, event)
+        with bot.tracer.span(f"event {kind}", is_arrival=True, platform=platform, event=event.event_id):
+            answer = await accept_event(bot, event)
     except Exception:
         observations.event_failed(bot, platform, event)
         raise

@@ -26,7 +26,10 @@ from prometheus_client import (
 )
 
 from bot.core.build import Build
+from bot.core.calls import CallStatus
 from bot.core.endpoints import SentRequest, endpoint_of
+from bot.core.messages import MessageStatus
+from bot.core.requests import RequestStatus
 
 # It is a second series for each counter, with the time of its first increment.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -208,8 +211,10 @@ class Metrics:
         if len(self.consents_used) > MAX_REMEMBERED:
             self.consents_used.popitem(last=False)
 
-    def call_ended(self, platform: str, command: str, status: str, outcome: str) -> None:
-        self._calls.labels(platform, self._commands(command), status, self._outcomes(kind_of(outcome))).inc()
+    def call_ended(self, platform: str, command: str, status: CallStatus, outcome: str) -> None:
+        self._calls.labels(
+            platform, self._commands(command), status.value, self._outcomes(kind_of(outcome))
+        ).inc()
 
     def call_answered(
         self, platform: str, command: str, asked_at: datetime, consented_at: datetime | None, now: datetime
@@ -226,8 +231,8 @@ class Metrics:
     def consent_ended(self, platform: str, result: str, reason: str) -> None:
         self._consents.labels(platform, result, self._outcomes(kind_of(reason))).inc()
 
-    def request_ended(self, platform: str, status: str) -> None:
-        self._requests_ended.labels(platform, status).inc()
+    def request_ended(self, platform: str, status: RequestStatus) -> None:
+        self._requests_ended.labels(platform, status.value).inc()
 
     def grant_ended(self, platform: str, reason: str) -> None:
         self._grants_ended.labels(platform, self._outcomes(kind_of(reason))).inc()
@@ -235,8 +240,8 @@ class Metrics:
     def token_refreshed(self, platform: str, result: str) -> None:
         self._refreshes.labels(platform, result).inc()
 
-    def message_settled(self, platform: str, kind: str, status: str) -> None:
-        self._messages.labels(platform, kind, status).inc()
+    def message_settled(self, platform: str, kind: str, status: MessageStatus) -> None:
+        self._messages.labels(platform, kind, status.value).inc()
 
     def failed(self, what: str) -> None:
         self._failures.labels(self._reasons(what)).inc()

@@ -84,6 +84,7 @@ def event_accepted(bot: Bot, event: Event) -> None:
 def call_accepted(bot: Bot, event: MessageReceived, call: NewCall) -> None:
     """The event of a message was recorded, together with the call that it makes."""
     count_event(bot, event, "accepted")
+    bot.tracer.remember(call.id)
     with correlation.of_call(call):
         tell("event accepted", kind=KINDS[type(event)], command=call.command)
 
@@ -104,6 +105,10 @@ KINDS: Mapping[type[Event], str] = {
     AppStopped: "app_stopped",
 }
 """The names of events, which are also used as labels."""
+
+
+def kind_of(event: Event) -> str:
+    return KINDS.get(type(event), OTHER)
 
 
 def count_event(bot: Bot, event: Event, result: str) -> None:
@@ -127,7 +132,7 @@ def event_acknowledged(bot: Bot, platform: str, event: Event, seconds: float, no
 
 def event_failed(bot: Bot, platform: str, event: Event) -> None:
     """An event could not be recorded. The platform delivers it again."""
-    bot.metrics.event_ended(platform, KINDS.get(type(event), OTHER), "failed")
+    bot.metrics.event_ended(platform, kind_of(event), "failed")
 
 
 def event_ignored(reason: str) -> None:
@@ -308,7 +313,7 @@ def grant_ended(entry: Entry) -> None:
 
 
 def message_sent(bot: Bot, message: OutgoingMessage, sent: Sent) -> None:
-    bot.metrics.message_settled(message.user.platform, message.kind, MessageStatus.SENT.value)
+    bot.metrics.message_settled(message.user.platform, message.kind, MessageStatus.SENT)
     tell(
         "message sent",
         kind=message.kind,
@@ -320,7 +325,7 @@ def message_sent(bot: Bot, message: OutgoingMessage, sent: Sent) -> None:
 
 def message_given_up(bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
     """A message will not be sent, or it is unknown whether it was."""
-    bot.metrics.message_settled(message.user.platform, message.kind, status.value)
+    bot.metrics.message_settled(message.user.platform, message.kind, status)
     tell(
         "message not delivered",
         logging.WARNING,

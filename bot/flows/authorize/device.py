@@ -214,6 +214,11 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
     """Check the owner of the tokens, and store the grant if that is the user who was asked."""
     # The code is used up: another worker that claimed it now would be refused, and the tokens would be lost.
     await postpone(bot, device, utc_now() + bot.lease, device.interval, device.failures)
+    with bot.tracer.span("consent", platform=device.user.platform, device=device.id):
+        await identify_and_store(bot, device, tokens)
+
+
+async def identify_and_store(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
