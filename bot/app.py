@@ -104,6 +104,9 @@ async def assembled(
             metrics=metrics,
             tracer=tracer,
         )
+        for app, commands in bot.commands.items():
+            typed = (name for name, command in commands.items() if not command.hidden)
+            metrics.prepare(bot.platforms[app].name, observations.KINDS.values(), typed)
         database.on_work(bot.signals.calls.set)
         database.on_entry(partial(observations.committed, bot))
         database.outages.listen(observations.database_away, observations.database_back)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -28,7 +28,9 @@ from prometheus_client import (
 from bot.core.build import Build
 from bot.core.calls import CallStatus
 from bot.core.endpoints import SentRequest, endpoint_of
+from bot.core.lifecycle import settled
 from bot.core.messages import MessageStatus
+from bot.core.oauth import TokenProblem
 from bot.core.requests import RequestStatus
 
 # It is a second series for each counter, with the time of its first increment.
@@ -49,6 +51,13 @@ REQUEST = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Seconds. A request to the platform takes 10 at most."""
 PERSON = (0.25, 0.5, 1, 2.5, 5, 10, 20, 60, 300, 900, 3600, 14_400, 86_400)
 """Seconds. A person may take a day to consent."""
+
+
+PREPARED_OUTCOMES = (
+    (CallStatus.SUCCEEDED, "answered"),
+    (CallStatus.FAILED, "platform_failed"),
+    (CallStatus.OUTCOME_UNKNOWN, "outcome_unknown"),
+)
 
 
 @dataclass(slots=True)
@@ -181,6 +190,19 @@ class Metrics:
         )
         if build is not None:
             self._build.labels(build.version, build.revision, python_version()).set(1)
+
+    def prepare(self, platform: str, event_kinds: Iterable[str], commands: Iterable[str]) -> None:
+        """Make the series that alerts watch, so that their first increase is seen as one: from 0, not from nothing."""
+        for kind in event_kinds:
+            for result in ("accepted", "failed"):
+                self._events.labels(platform, kind, result)
+        for problem in ("refreshed", *TokenProblem):
+            self._refreshes.labels(platform, str(problem))
+        for status in settled(MessageStatus):
+            self._messages.labels(platform, "answer", status.value)
+        for command in commands:
+            for call_status, outcome in PREPARED_OUTCOMES:
+                self._calls.labels(platform, self._commands(command), call_status.value, outcome)
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         return Counter(f"bot_{name}", description, labels, registry=self.registry)

@@ -77,10 +77,17 @@ IN_QUEUE: ColumnElement[bool] = literal_column(
     "(deferred_calls.status = 'running' OR (deferred_calls.status = 'queued' AND NOT deferred_calls.behind))"
 )
 """The condition of the index that claims read. A running call whose lease has ended is due, too."""
+WAITS_FOR_ITS_USER: ColumnElement[bool] = literal_column(
+    "(deferred_calls.status = 'queued' AND NOT deferred_calls.urgent AND EXISTS (SELECT 1 FROM deferred_calls AS ahead "
+    "WHERE ahead.user_key = deferred_calls.user_key AND ahead.status = 'running' AND NOT ahead.urgent))"
+)
+"""A user's calls run one after the other: the next one is not late while another runs."""
 
 
 def _oldest(connection: Connection, app: str, now: datetime) -> tuple[Any, Any]:
-    call = select(_calls.runs_after).where(_calls.app == app, IN_QUEUE, _calls.runs_after <= now)
+    call = select(_calls.runs_after).where(
+        _calls.app == app, IN_QUEUE, ~WAITS_FOR_ITS_USER, _calls.runs_after <= now
+    )
     message = select(func.min(outgoing_messages.c.created_at)).where(
         outgoing_messages.c.app == app, is_live(outgoing_messages, MessageStatus)
     )
