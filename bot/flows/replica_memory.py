@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -154,17 +154,39 @@ class Askers:
 
 MAX_REMEMBERED_ANSWERS = 1000
 
+Asked = tuple[str | None, ...]
+"""What was asked, and where."""
+
 
 @dataclass(slots=True)
 class RepeatedAnswers:
-    """This process's latest answers to calls that waited for a consent, keyed by what was asked."""
+    """This process's latest answers to calls that waited for a consent, keyed by what was asked.
 
-    _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
+    Only memory can compare what was asked: the database forgets it when a call ends.
+    """
 
-    def record(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
+    _answers: OrderedDict[Asked, tuple[bytes, str]] = field(default_factory=OrderedDict)
+    _asked: OrderedDict[str, Asked] = field(default_factory=OrderedDict)
+    """What was asked with the latest of these calls."""
+
+    def record(self, asked: Asked, digest: bytes, call_id: str) -> str | None:
         """Record an answer. Returns the id of the previous call, if this process gave the same answer to it, or None."""
         known, other = self._answers.pop(asked, (None, None))
         self._answers[asked] = digest, call_id
-        if len(self._answers) > MAX_REMEMBERED_ANSWERS:
-            self._answers.popitem(last=False)
+        self._asked[call_id] = asked
+        for remembered in (self._answers, self._asked):
+            if len(remembered) > MAX_REMEMBERED_ANSWERS:
+                remembered.popitem(last=False)
         return other if known == digest else None
+
+    def is_latest(self, call_id: str, asked: Asked, answered: Sequence[str]) -> bool:
+        """Return whether this call is the latest of the answered ones that asked the same.
+
+        `answered`: the latest first. A call that this process did not answer may have asked the same.
+        """
+        for other in answered:
+            if other == call_id:
+                return True
+            if self._asked.get(other, asked) == asked:
+                return False
+        return False

@@ -121,7 +121,7 @@ def write(
     app: str | None = None,
     **detail: Detail | None,
 ) -> None:
-    """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `end`).
+    """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `api_calls.end`).
 
     `app` is for an entry about no user.
     """
@@ -164,13 +164,22 @@ def begin(connection: Connection) -> None:
     connection.info[PENDING] = []
 
 
-def end(connection: Connection) -> Sequence[Entry]:
-    """Write the entries of a unit of work with one statement, in its transaction. Returns them."""
+def pending(connection: Connection) -> list[Entry]:
+    """Return the entries of a unit of work that are still to be written."""
     entries: list[Entry] = connection.info[PENDING]
-    if entries:
-        own_app = _own_app(connection)
-        connection.execute(WRITE[connection.dialect.name], [_row(each, own_app) for each in entries])
     return entries
+
+
+def rows_of(connection: Connection, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the parameters of `WRITE` for these entries."""
+    own_app = _own_app(connection)
+    return [_row(each, own_app) for each in entries]
+
+
+def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Write entries with one statement."""
+    if entries:
+        connection.execute(WRITE[connection.dialect.name], rows_of(connection, entries))
 
 
 def _own_app(connection: Connection) -> str:
@@ -222,13 +231,18 @@ def record_retention(connection: Connection, period: timedelta, now: datetime) -
 PRUNE = pruning(audit_log, audit_log.c.at < BEFORE)
 
 
+def kept_since(connection: Connection, app: str, now: datetime, period: timedelta) -> datetime:
+    """Return the time before which an app's entries may be deleted. The longer of `period` and the database's applies."""
+    recorded = connection.execute(RECORDED, {"own_app": app}).scalar()
+    allowed = DEFAULT_RETENTION if recorded is None else timedelta(days=recorded)
+    return now - max(period, allowed) - CLOCK_DIFFERENCE
+
+
 def prune(connection: Connection, now: datetime, period: timedelta, limit: int) -> int:
     """Delete entries older than `period`, or than the database allows if that is longer; return how many."""
     deleted = 0
     # Earlier releases, and a process that serves several apps, wrote entries without an app.
     for app in (*apps_of(connection), ""):
-        recorded = connection.execute(RECORDED, {"own_app": app}).scalar()
-        allowed = DEFAULT_RETENTION if recorded is None else timedelta(days=recorded)
-        before = now - max(period, allowed) - CLOCK_DIFFERENCE
+        before = kept_since(connection, app, now, period)
         deleted += connection.execute(PRUNE, {"own_app": app, "limit": limit, "before": before}).rowcount
     return deleted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -16,6 +16,7 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
+    or_,
     select,
     tuple_,
     union_all,
@@ -26,6 +27,7 @@ from bot.core.calls import CallStatus, DeferredCall, Wait, WaitsFor
 from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import named
+from bot.core.secrets import Secret
 from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, QUEUE, STILL_HELD, call_of
 from bot.store.queue import pruning, settled_before
@@ -58,6 +60,8 @@ _audited = (
     calls.c.consents,
     calls.c.message_id,
 )
+_ended_row = (*_audited, *(each for each in sealed.CALL.parts if each not in _audited))
+"""What the audit entry of a call's end needs, and the erasure of what its user wrote."""
 
 
 def _entry(action: str, row: Row[Any], now: datetime, **detail: audit.Detail | None) -> audit.Entry:
@@ -211,16 +215,27 @@ _end = {
 }
 _this = calls.c.id == bind("call", calls.c.id)
 _waits = may_become(calls, CallStatus.EXPIRED, CallStatus.QUEUED, CallStatus.SUSPENDED)
-SETTLE = update(calls).where(*STILL_HELD, NOT_RECALLED).values(_end).returning(*_audited)
-SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).returning(*_audited)
-WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_audited, calls.c.needs)
+SETTLE = update(calls).where(*STILL_HELD, NOT_RECALLED).values(_end).returning(*_ended_row)
+SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).returning(*_ended_row)
+WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_ended_row, calls.c.needs)
 
 
 def settle(
-    connection: Connection, call: DeferredCall, status: CallStatus, outcome: str, now: datetime
+    connection: Connection,
+    call: DeferredCall,
+    status: CallStatus,
+    outcome: str,
+    now: datetime,
+    *,
+    repeatable: bool = False,
 ) -> bool:
-    """running → `status`; False if the claim is lost or the message was recalled. Erases the call's results."""
-    return _ended(connection, SETTLE, _ending(call, status, outcome, now)) is not None
+    """running → `status`; False if the claim is lost or the message was recalled.
+
+    Erases the call's results and what its user wrote. `repeatable`: its answer offers to try it again (see
+    `take_arguments`).
+    """
+    end = _ending(call, status, outcome, now)
+    return _ended(connection, SETTLE, end, repeatable=repeatable) is not None
 
 
 def settle_recalled(
@@ -242,10 +257,9 @@ def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) ->
 
 
 def expire(connection: Connection, call_id: str, now: datetime) -> bool:
-    """queued or suspended → expired."""
-    return _withdrawn(
-        connection, {"call": call_id, "ending": CallStatus.EXPIRED.value, "how": "expired", "now": now}
-    )
+    """queued or suspended → expired. Its answer, or its card, offers to try it again."""
+    values = {"call": call_id, "ending": CallStatus.EXPIRED.value, "how": "expired", "now": now}
+    return _withdrawn(connection, values, repeatable=True)
 
 
 RUNNING_BEFORE = (
@@ -266,7 +280,7 @@ STOP = (
         ~exists().where(steps.c.call_id == calls.c.id, steps.c.first_sent_at.is_not(None)),
     )
     .values(_end)
-    .returning(*_audited)
+    .returning(*_ended_row)
 )
 
 
@@ -290,7 +304,7 @@ def stop_running(
 REJECT = (
     update(calls)
     .where(_this, calls.c.claim == bind("held_claim", calls.c.claim), may_become(calls, CallStatus.FAILED))
-    .values(_end)
+    .values(_end | {"arguments": literal_column("''"), "seal": null(), "repeat_arguments": null()})
     .returning(calls.c.id)
 )
 
@@ -300,34 +314,120 @@ def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
     values = _ending(call, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
-        call_steps.erase_results(connection, call.id)
+        call_steps.erase(connection, call.id)
         audit.reject(connection, "call", call.id, now)
     return rejected
 
 
-def _withdrawn(connection: Connection, values: dict[str, Any]) -> bool:
-    row = _ended(connection, WITHDRAW, values)
+def _withdrawn(connection: Connection, values: dict[str, Any], *, repeatable: bool = False) -> bool:
+    row = _ended(connection, WITHDRAW, values, repeatable=repeatable)
     if row is not None:
         scope_waits.make_cards_due(connection, row.user_key, row.needs, values["now"])
         reactions.make_due(connection, row.id, values["now"])
     return row is not None
 
 
-def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> Row[Any] | None:
+def _ended(
+    connection: Connection, statement: Any, values: dict[str, Any], *, repeatable: bool = False
+) -> Row[Any] | None:
     row = connection.execute(statement, values).one_or_none()
     if row is None:
         return None
-    call_steps.erase_results(connection, row.id)
+    _erase_written(connection, row, repeatable=repeatable)
     detail = {"outcome": values["how"], "asked_at": _iso(row.asked_at)}
     entry = _entry(f"call_{values['ending']}", row, values["now"], **detail)
     audit.write_all(connection, [entry])
     return row
 
 
+# --- what users wrote ------------------------------------------------------------------------------
+
+REPEATABLE_FOR = timedelta(days=3)
+"""How long after a call expired or failed the button that tries it again works."""
+
+ERASE_WRITTEN = (
+    update(calls)
+    .where(_this)
+    .values(
+        arguments=literal_column("''"),
+        seal=bind("new_seal", calls.c.seal),
+        repeat_arguments=bind("repeat", calls.c.repeat_arguments),
+    )
+)
+ERASE_WITH_STEPS = ERASE_WRITTEN.add_cte(call_steps.ERASE.cte("steps"))
+
+
+def _erase_written(connection: Connection, row: Row[Any], *, repeatable: bool) -> None:
+    """Erase what the user wrote with a settled call, and what followed from it.
+
+    The call is sealed again without it, unless its row was changed in the database. `repeatable`: what followed the
+    command is kept encrypted, until `take_arguments` or `erase_written`.
+    """
+    if not row.arguments and not repeatable:
+        call_steps.erase(connection, row.id)
+        return
+    keyring, seal, kept = keyring_of(connection), None, None
+    if row.seal is not None and sealed.CALL.is_genuine(keyring, row._mapping):
+        seal = sealed.CALL.seal(keyring, {**row._mapping, "arguments": ""})
+        kept = sealed.REPEAT.seal(keyring, row._mapping, Secret(row.arguments)) if repeatable else None
+    values = {"call": row.id, "new_seal": seal, "repeat": kept}
+    if connection.dialect.name == "postgresql":
+        connection.execute(ERASE_WITH_STEPS, values)
+    else:
+        connection.execute(ERASE_WRITTEN, values)
+        call_steps.erase(connection, row.id)
+
+
+KEPT = select(*sealed.REPEAT.parts).where(_this, calls.c.repeat_arguments.is_not(None)).with_for_update()
+DROP_KEPT = update(calls).where(_this).values(repeat_arguments=null())
+
+
+def take_arguments(connection: Connection, call_id: str) -> str | None:
+    """Return what followed the command of a call that is tried again, and erase it. None if it is erased already."""
+    row = connection.execute(KEPT, {"call": call_id}).one_or_none()
+    if row is None:
+        return None
+    kept = sealed.REPEAT.open_unless_lost(keyring_of(connection), row._mapping)
+    connection.execute(DROP_KEPT, {"call": call_id})
+    return None if kept is None else kept.reveal()
+
+
+_is_old = calls.c.settled_at < bind("before", calls.c.settled_at)
+WRITTEN = (
+    select(*_ended_row, calls.c.status, calls.c.settled_at)
+    .where(
+        of_app(calls),
+        literal_column(
+            "(deferred_calls.settled_at IS NOT NULL "
+            "AND (deferred_calls.arguments <> '' OR deferred_calls.repeat_arguments IS NOT NULL))"
+        ),
+        or_(calls.c.arguments != literal_column("''"), _is_old),
+    )
+    .limit(LIMIT)
+)
+OFFERED_AGAIN = frozenset({CallStatus.EXPIRED, CallStatus.FAILED})
+
+
+def erase_written(connection: Connection, now: datetime, limit: int) -> int:
+    """Erase what can no longer be tried again, and what the previous release left behind; return of how many calls."""
+    before = now - REPEATABLE_FOR
+    found = in_each_app(connection, WRITTEN, {"before": before, "limit": limit})
+    for row in found:
+        repeatable = row.status in OFFERED_AGAIN and row.settled_at >= before
+        if row.arguments:
+            _erase_written(connection, row, repeatable=repeatable)
+        else:
+            connection.execute(DROP_KEPT, {"call": row.id})
+    return len(found)
+
+
+# --- release ---------------------------------------------------------------------------------------
+
 _awake = {
     "status": literal(CallStatus.QUEUED),
     "waits_for": null(),
     "runs_after": bind("now", calls.c.runs_after),
+    "released_at": bind("now", calls.c.released_at),
 }
 RELEASE = (
     update(calls)
@@ -623,14 +723,13 @@ def first_of_request(connection: Connection, request_id: str) -> tuple[str, str 
     return None if found is None else (found.id, found.message_id)
 
 
-ANSWERED_BEFORE = (
+ANSWERED_WITH = (
     select(calls.c.id)
     .where(
         calls.c.request_id == bind("request", calls.c.request_id),
         calls.c.chat_id == bind("chat", calls.c.chat_id),
         calls.c.thread_id.is_not_distinct_from(bind("thread", calls.c.thread_id)),
         calls.c.command == bind("name", calls.c.command),
-        calls.c.arguments == bind("written", calls.c.arguments),
         calls.c.settled_at.is_not(None),
         exists().where(
             messages.c.call_id == calls.c.id,
@@ -639,21 +738,20 @@ ANSWERED_BEFORE = (
         ),
     )
     .order_by(calls.c.settled_at.desc(), calls.c.id.desc())
-    .limit(1)
+    .limit(LIMIT)
 )
 
 
-def answered_before(connection: Connection, call: DeferredCall) -> str | None:
-    """Return the id of the last answered call with the same command, arguments, chat, topic and request; or None."""
+def answered_with(connection: Connection, call: DeferredCall, limit: int) -> list[str]:
+    """Return the last answered calls with the same command, chat, topic and request, the latest first."""
     values = {
         "request": call.request_id,
         "chat": call.chat.chat_id,
         "thread": call.chat.thread_id,
         "name": call.command,
-        "written": call.arguments,
+        "limit": limit,
     }
-    found: str | None = connection.execute(ANSWERED_BEFORE, values).scalar()
-    return found
+    return list(connection.execute(ANSWERED_WITH, values).scalars())
 
 
 LATEST_IN = (

@@ -7,7 +7,18 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from bot.store import attempts, audit, calls, outbox, replicas, requests, revocations, seen_events, sessions
+from bot.store import (
+    api_calls,
+    attempts,
+    audit,
+    calls,
+    outbox,
+    replicas,
+    requests,
+    revocations,
+    seen_events,
+    sessions,
+)
 
 EVENTS = timedelta(hours=24)
 """The platform redelivers an event for about seven hours. Not a setting: a forgotten event would be carried out again."""
@@ -26,13 +37,14 @@ class Retention:
     settled: timedelta = timedelta(days=30)
     """Of calls, messages, requests and revocations after they are settled, and of attempts."""
     audit: timedelta = audit.DEFAULT_RETENTION
+    """Of entries of the audit log, and of the calls that were made in a user's name."""
 
 
 DEFAULT = Retention()
 
 
 def prune(connection: Connection, now: datetime, retention: Retention = DEFAULT) -> int:
-    """Delete a batch of old rows, and expire attempts; return how many rows.
+    """Delete a batch of old rows, expire attempts, and erase what users wrote; return how many rows.
 
     If it returns `BATCH_SIZE` or more, there may be more to delete.
     """
@@ -41,6 +53,7 @@ def prune(connection: Connection, now: datetime, retention: Retention = DEFAULT)
         attempts.expire(connection, now, BATCH_SIZE)
         + outbox.prune(connection, settled_before, BATCH_SIZE)
         + calls.prune(connection, settled_before, BATCH_SIZE)
+        + calls.erase_written(connection, now, BATCH_SIZE)
         # After the calls, because an event that records "Try again" is kept as long as its call is stored.
         + seen_events.prune(connection, now - EVENTS, BATCH_SIZE)
         + attempts.prune(connection, settled_before, BATCH_SIZE)
@@ -50,4 +63,5 @@ def prune(connection: Connection, now: datetime, retention: Retention = DEFAULT)
         + revocations.prune(connection, settled_before, BATCH_SIZE)
         + replicas.prune(connection, now - REPLICAS, BATCH_SIZE)
         + audit.prune(connection, now, retention.audit, BATCH_SIZE)
+        + api_calls.prune(connection, now, retention.audit, BATCH_SIZE)
     )

@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import Connection, text
 
-from bot.store import audit
+from bot.store import api_calls, audit
 from bot.store.batching import Batcher
 from bot.store.keyring import Keyring
 from bot.store.outages import Outages
@@ -205,8 +205,9 @@ def run_in_transaction(connection: Connection, work: Work[T]) -> Done[T]:
     """Run a unit of work for a driver."""
     connection.info[ANNOUNCED] = False
     audit.begin(connection)
+    api_calls.begin(connection)
     result = work(connection)
-    entries = audit.end(connection)
+    entries = api_calls.end(connection)
     return Done(result, connection.info[ANNOUNCED], entries)
 
 

@@ -30,6 +30,7 @@ from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows import administrators, cards
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import keep_results, suspend
 from bot.flows.outbox import (
@@ -198,7 +199,7 @@ async def suspend_for_consent(
             return None, []
         return None, insert_all(c, bot, cards.group_notes(bot, [call], in_group=False))
 
-    claimed, messages = await bot.database.write(work)
+    claimed, messages = await api_calls.write(bot, call, work)
     await deliver_all(bot, messages)
     return claimed
 
@@ -287,7 +288,7 @@ async def ask_to_confirm(bot: Bot, run: Run) -> None:
         suspend(c, run, Wait(WaitsFor.CONFIRMATION), now)
         return insert_all(c, bot, [message])
 
-    await deliver_all(bot, await bot.database.write(work))
+    await deliver_all(bot, await api_calls.write(bot, call, work))
 
 
 async def learn_time_zone(bot: Bot, call: DeferredCall) -> None:
