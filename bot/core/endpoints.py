@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 ID = "{id}"
 VERSION = re.compile(r"v\d{1,2}(?:\.\d{1,2})?")
@@ -51,7 +52,7 @@ def endpoint_of(path: str) -> str:
     few known words.
     """
     segments = path.strip("/").split("/")
-    version = next((at for at, segment in enumerate(segments[:3]) if VERSION.fullmatch(segment)), 1)
+    version = next((at for at, segment in enumerate(segments[:3]) if is_version(segment)), 1)
     named = max(3, version + 2)
     kept = [
         segment if segment in WORDS or (at < named and is_name(segment)) else ID
@@ -60,5 +61,11 @@ def endpoint_of(path: str) -> str:
     return "/" + "/".join(kept)
 
 
+@lru_cache(maxsize=200)
+def is_version(segment: str) -> bool:
+    return VERSION.fullmatch(segment) is not None
+
+
+@lru_cache(maxsize=500)
 def is_name(segment: str) -> bool:
-    return NAME.fullmatch(segment) is not None or VERSION.fullmatch(segment) is not None
+    return NAME.fullmatch(segment) is not None or is_version(segment)

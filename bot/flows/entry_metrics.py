@@ -23,19 +23,23 @@ CONSENT_ENDS = {
     "device_authorization_failed": "failed",
     "device_authorization_expired": "expired",
 }
+COUNTED = {*CALL_ENDS, *CONSENT_ENDS, *REQUEST_ENDS, "call_suspended", "token_refreshed", "grant_ended"}
 WITH_ANSWER = {CallStatus.SUCCEEDED, CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN}
 
 
 def count(metrics: Metrics, entry: Entry) -> None:
-    action, platform = entry.action, platform_of(entry)
+    action = entry.action
+    if action not in COUNTED:
+        return
+    platform = platform_of(entry)
     if action in CALL_ENDS:
         count_call(metrics, entry, platform, CALL_ENDS[action])
-    elif action == "call_suspended":
-        metrics.call_suspended(platform, text(entry, "command"), text(entry, "waits_for"))
     elif action in CONSENT_ENDS:
         metrics.consent_ended(platform, CONSENT_ENDS[action], text(entry, "reason"))
     elif action in REQUEST_ENDS:
         metrics.request_ended(platform, REQUEST_ENDS[action])
+    elif action == "call_suspended":
+        metrics.call_suspended(platform, text(entry, "command"), text(entry, "waits_for"))
     elif action == "token_refreshed":
         metrics.token_refreshed(platform, "refreshed")
     elif action == "grant_ended":

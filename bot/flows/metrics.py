@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -76,7 +77,23 @@ class Bounded:
         return value
 
 
-endpoint_for = lru_cache(maxsize=1000)(endpoint_of)
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class Series(Generic[M]):
+    """The series of a metric, by their labels. Finds one faster than the library, which converts the labels each time."""
+
+    __slots__ = ("_known", "_metric")
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+        self._known: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *labels: str) -> M:
+        known = self._known.get(labels)
+        if known is None:
+            known = self._known[labels] = self._metric.labels(*labels)
+        return known
 
 
 class Metrics:
@@ -91,7 +108,12 @@ class Metrics:
             Bounded(MAX_CODES),
             Bounded(MAX_COMMANDS),
         )
-        self._outcomes, self._reasons = Bounded(MAX_CODES), Bounded(MAX_CODES)
+        self._outcomes, self._reasons, self._statuses = (
+            Bounded(MAX_CODES),
+            Bounded(MAX_CODES),
+            Bounded(MAX_CODES),
+        )
+        self._request_series: dict[tuple[str, str, str, int | None, str], tuple[Counter, Histogram]] = {}
         self.consents_used: OrderedDict[str | None, datetime] = OrderedDict()
         """When the consents were given that running calls waited for, by the id of the call."""
 
@@ -111,11 +133,10 @@ class Metrics:
             FAST,
             "platform",
         )
-        self._last_event = Gauge(
-            "bot_last_event_timestamp_seconds",
+        self._last_event = self._gauge(
+            "last_event_timestamp_seconds",
             "When this process last acknowledged an event, in seconds since 1970; absent before the first",
-            ["platform"],
-            registry=self.registry,
+            "platform",
         )
         self._calls = self._counter(
             "calls_ended",
@@ -182,50 +203,54 @@ class Metrics:
             REQUEST,
             *("platform", "method", "endpoint"),
         )
-        self._build = Gauge(
-            "bot_build_info",
+        self._build = self._gauge(
+            "build_info",
             "Always 1; the labels tell the version of this program, the schema revision it needs, and its Python",
-            ["version", "revision", "python"],
-            registry=self.registry,
+            *("version", "revision", "python"),
         )
         if build is not None:
-            self._build.labels(build.version, build.revision, python_version()).set(1)
+            self._build(build.version, build.revision, python_version()).set(1)
 
     def prepare(self, platform: str, event_kinds: Iterable[str], commands: Iterable[str]) -> None:
         """Make the series that alerts watch, so that their first increase is seen as one: from 0, not from nothing."""
         for kind in event_kinds:
             for result in ("accepted", "failed"):
-                self._events.labels(platform, kind, result)
+                self._events(platform, kind, result)
         for problem in ("refreshed", *TokenProblem):
-            self._refreshes.labels(platform, str(problem))
+            self._refreshes(platform, str(problem))
         for status in settled(MessageStatus):
-            self._messages.labels(platform, "answer", status.value)
+            self._messages(platform, "answer", status.value)
         for command in commands:
             for call_status, outcome in PREPARED_OUTCOMES:
-                self._calls.labels(platform, self._commands(command), call_status.value, outcome)
+                self._calls(platform, self._commands(command), call_status.value, outcome)
 
-    def _counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(f"bot_{name}", description, labels, registry=self.registry)
+    def _counter(self, name: str, description: str, *labels: str) -> Series[Counter]:
+        return Series(Counter(f"bot_{name}", description, labels, registry=self.registry))
 
-    def _histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(f"bot_{name}", description, labels, buckets=buckets, registry=self.registry)
+    def _gauge(self, name: str, description: str, *labels: str) -> Series[Gauge]:
+        return Series(Gauge(f"bot_{name}", description, labels, registry=self.registry))
+
+    def _histogram(
+        self, name: str, description: str, buckets: Sequence[float], *labels: str
+    ) -> Series[Histogram]:
+        return Series(Histogram(f"bot_{name}", description, labels, buckets=buckets, registry=self.registry))
 
     # --- events
 
     def event_ended(self, platform: str, kind: str, result: str) -> None:
-        self._events.labels(platform, kind, result).inc()
+        self._events(platform, kind, result).inc()
 
     def event_refused(self, platform: str, reason: str) -> None:
-        self._refused_events.labels(platform, self._reasons(reason)).inc()
+        self._refused_events(platform, self._reasons(reason)).inc()
 
     def event_acknowledged(self, platform: str, seconds: float, now: datetime) -> None:
-        self._acknowledgement.labels(platform).observe(seconds)
-        self._last_event.labels(platform).set(now.timestamp())
+        self._acknowledgement(platform).observe(seconds)
+        self._last_event(platform).set(now.timestamp())
 
     # --- calls
 
     def call_suspended(self, platform: str, command: str, waits_for: str) -> None:
-        self._suspensions.labels(platform, self._commands(command), waits_for).inc()
+        self._suspensions(platform, self._commands(command), waits_for).inc()
 
     def consent_used(self, call_id: str, consented_at: datetime) -> None:
         """Remember when the consent was given that a call has waited for."""
@@ -234,54 +259,69 @@ class Metrics:
             self.consents_used.popitem(last=False)
 
     def call_ended(self, platform: str, command: str, status: CallStatus, outcome: str) -> None:
-        self._calls.labels(
-            platform, self._commands(command), status.value, self._outcomes(kind_of(outcome))
-        ).inc()
+        self._calls(platform, self._commands(command), status.value, self._outcomes(kind_of(outcome))).inc()
 
     def call_answered(
         self, platform: str, command: str, asked_at: datetime, consented_at: datetime | None, now: datetime
     ) -> None:
         """Record how long a call took and, if it waited for a consent, how long until and since that was given."""
         labels = (platform, self._commands(command), "no" if consented_at is None else "yes")
-        self._answered.labels(*labels).observe(seconds_between(asked_at, now))
+        self._answered(*labels).observe(seconds_between(asked_at, now))
         if consented_at is not None:
-            self._consented.labels(platform).observe(seconds_between(asked_at, consented_at))
-            self._resumed.labels(platform).observe(seconds_between(consented_at, now))
+            self._consented(platform).observe(seconds_between(asked_at, consented_at))
+            self._resumed(platform).observe(seconds_between(consented_at, now))
 
     # --- consents, tokens and messages
 
     def consent_ended(self, platform: str, result: str, reason: str) -> None:
-        self._consents.labels(platform, result, self._outcomes(kind_of(reason))).inc()
+        self._consents(platform, result, self._outcomes(kind_of(reason))).inc()
 
     def request_ended(self, platform: str, status: RequestStatus) -> None:
-        self._requests_ended.labels(platform, status.value).inc()
+        self._requests_ended(platform, status.value).inc()
 
     def grant_ended(self, platform: str, reason: str) -> None:
-        self._grants_ended.labels(platform, self._outcomes(kind_of(reason))).inc()
+        self._grants_ended(platform, self._outcomes(kind_of(reason))).inc()
 
     def token_refreshed(self, platform: str, result: str) -> None:
-        self._refreshes.labels(platform, result).inc()
+        self._refreshes(platform, result).inc()
 
     def message_settled(self, platform: str, kind: str, status: MessageStatus) -> None:
-        self._messages.labels(platform, kind, status.value).inc()
+        self._messages(platform, kind, status.value).inc()
 
     def failed(self, what: str) -> None:
-        self._failures.labels(self._reasons(what)).inc()
+        self._failures(self._reasons(what)).inc()
 
     # --- the platform
 
     def request_sent(self, platform: str, sent: SentRequest) -> None:
         """Record a request. One that no API answers (404) makes no new endpoint, because users can type any path."""
-        endpoint = self._endpoints(endpoint_for(sent.path), may_be_new=sent.status != 404)
-        status = NONE if sent.status is None else str(sent.status)
+        endpoint = endpoint_of(sent.path)
+        key = (platform, sent.method, endpoint, sent.status, sent.code)
+        series = self._request_series.get(key)
+        if series is None:
+            series = self._series_of_request(platform, sent, endpoint)
+            if len(self._request_series) < MAX_REMEMBERED:
+                self._request_series[key] = series
+        count, seconds = series
+        count.inc()
+        seconds.observe(sent.seconds)
+
+    def _series_of_request(
+        self, platform: str, sent: SentRequest, endpoint: str
+    ) -> tuple[Counter, Histogram]:
+        endpoint = self._endpoints(endpoint, may_be_new=sent.status != 404)
+        status = NONE if sent.status is None else self._statuses(str(sent.status))
         code = self._codes(sent.code) if TOKEN.fullmatch(sent.code) else NONE
-        self._requests.labels(platform, sent.method, endpoint, status, code).inc()
-        self._request_seconds.labels(platform, sent.method, endpoint).observe(sent.seconds)
+        return (
+            self._requests(platform, sent.method, endpoint, status, code),
+            self._request_seconds(platform, sent.method, endpoint),
+        )
 
 
 CODE = re.compile(r"(?:_-?\d+)+$")
 
 
+@lru_cache(maxsize=1000)
 def kind_of(outcome: str) -> str:
     """Return an outcome without the platform's code: `refused_99` is `refused`. Requests are counted by code."""
     kind = CODE.sub("", outcome)

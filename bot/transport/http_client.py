@@ -130,7 +130,7 @@ class HttpClient:
         finally:
             status, code = result_of(response) if isinstance(response, HttpResponse) else (None, "")
             seconds = time.perf_counter() - started
-            self._on_request(SentRequest(method, urlsplit(url).path, status, code, started_at, seconds))
+            self._on_request(SentRequest(method, path_of(url), status, code, started_at, seconds))
 
     async def _send(
         self,
@@ -236,6 +236,11 @@ class HttpClient:
                 headers={hdrs.USER_AGENT: "bot-that-asks"},
             )
         return self._session
+
+
+def path_of(url: str) -> str:
+    """Return the path of a URL that has one, without its query."""
+    return "/" + url.split("/", 3)[-1].partition("?")[0]
 
 
 FIRST_CODE = re.compile(rb'\s*\{\s*"(?:code|errcode)"\s*:\s*(?:(-?\d{1,12})|"([\w.-]{1,60})")\s*[,}]')
