@@ -158,7 +158,8 @@ async def attempt(bot: Bot, message: OutgoingMessage) -> None:
         )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was sent first", now)
+        observations.message_not_needed(bot, message)
+        await settle_unsent(bot, message, MessageStatus.UNDELIVERABLE, OVERTAKEN, now)
         return
     if message.attempts == 1 and (
         slot := bot.pacing.reserve_slot(message.user, now, limits.message_interval)
@@ -191,6 +192,9 @@ async def attempt(bot: Bot, message: OutgoingMessage) -> None:
             bot.pacing.start(message.user, min(until, now + MAX_PACING_DELAY))
         await postpone(bot, message, until, may_have_arrived=result.may_have_arrived)
 
+
+OVERTAKEN = "the answer was sent first"
+"""The reason of an interim word that is no longer needed. It is no trouble."""
 
 MAX_ATTEMPTS_WITHOUT_KEY = 3
 """How often a message that may have arrived is sent, on a platform that does not recognize repeated messages."""
@@ -399,7 +403,12 @@ async def give_up(
     bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
 ) -> None:
     observations.message_given_up(bot, message, status, reason)
+    await settle_unsent(bot, message, status, reason, now)
 
+
+async def settle_unsent(
+    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
+) -> None:
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, now)
         return take_reaction(c, bot, message, now) if given_up else None
