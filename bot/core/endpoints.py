@@ -8,7 +8,7 @@ from functools import lru_cache
 
 ID = "{id}"
 VERSION = re.compile(r"v\d{1,2}(?:\.\d{1,2})?")
-NAME = re.compile(r"[a-z]{1,20}(?:[A-Z][a-z]{1,20}){0,4}\d?(?:[_-][a-z]{1,20}){0,4}")
+NAME = re.compile(r"(?![a-z]{1,2}_)[a-z]{1,20}(?:[A-Z][a-z]{1,20}){0,4}\d?(?:[_-][a-z]{1,20}){0,4}")
 """A segment that may name a service or a resource: `calendars`, `docs-api`, `oToMessages`, `oauth2`."""
 
 _WORDS = """
