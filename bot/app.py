@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
@@ -29,7 +30,7 @@ from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
-from bot.flows.chores import CHORES, record_retention, repeat, upkeep_on_signal
+from bot.flows.chores import CHORES, check_clock, record_retention, repeat, upkeep_on_signal
 from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.metrics import Metrics
 from bot.flows.tracing import Tracer
@@ -45,7 +46,7 @@ from bot.store.retention import Retention
 from bot.tracing import tracer_for
 from bot.web import routes
 from bot.web.app_keys import Ingresses
-from bot.web.server import Runner
+from bot.web.server import Runner, backlog
 
 log = logging.getLogger(__name__)
 
@@ -120,9 +121,11 @@ def keyring_from(settings: Settings) -> Keyring:
 def run(settings: Settings, refit: Refit = unchanged) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain. Return the exit code."""
     if settings.auto_migrate:
-        upgrade(settings.database_url, keyring_from(settings))
+        note = upgrade(settings.database_url, keyring_from(settings))
     else:
-        check_schema(settings.database_url)
+        note = check_schema(settings.database_url)
+    if note:
+        log.warning(note)
     for line in exposed_database(settings.database_url):
         log.warning(line)
     enable_stack_dump()
@@ -146,6 +149,8 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit, traced=True) as bot, contextlib.AsyncExitStack() as ingress_stack:
+        loop.set_exception_handler(partial(report_loop_error, bot))
+        await check_clock(bot)
         await takeover.enter(bot)
         await record_retention(bot)
         doors = open_doors(settings, bot, await ingress_stack.enter_async_context(ingresses(settings, bot)))
@@ -161,7 +166,8 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            log.info("ready", extra={"host": settings.host, **ports, "worker": bot.worker})
+            build = {"version": bot.build.version, "revision": bot.build.revision}
+            log.info("ready", extra={**build, "host": settings.host, **ports, "worker": bot.worker})
             await stop.wait()
             on_stop()
             log.info("stopping")
@@ -172,6 +178,19 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
 GC_THRESHOLDS = (20_000, 20, 20)
 """Nearly everything that a loop allocates is freed by reference counting, and CPython's default collects every 700
 allocations."""
+
+
+def report_loop_error(bot: Bot, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error outside any task. The loop reports each connection that it cannot accept."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        bot.refusals.note(
+            "the process may open no more files: connections wait; raise the limit (ulimit -n)",
+            os.strerror(error.errno),
+            logging.WARNING,
+        )
+    else:
+        loop.default_exception_handler(context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +225,7 @@ def open_doors(settings: Settings, bot: Bot, ingresses: Ingresses) -> list[Door]
 async def listen(door: Door, host: str) -> int:
     """Accept connections on a port, and return it: 0 stands for any free one."""
     try:
-        await web.TCPSite(door.runner, host, door.port).start()
+        await web.TCPSite(door.runner, host, door.port, backlog=backlog()).start()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             problem = f"{door.variable}: port {door.port} of {host} is already in use."

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from bot.core.build import Build
+from bot.core.build import UNKNOWN, Build
 from bot.store.revision import REVISION
-
-UNKNOWN = "unknown"
 
 
 def current_build() -> Build:
     try:
         return Build(version("bot-that-asks"), REVISION)
     except PackageNotFoundError:  # run from a copy of the source
-        return Build(UNKNOWN, REVISION)
+        return Build(UNKNOWN.version, REVISION)

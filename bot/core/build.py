@@ -11,3 +11,6 @@ class Build:
 
     version: str
     revision: str
+
+
+UNKNOWN = Build("unknown", "unknown")

@@ -6,15 +6,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from bot.core.build import Build
+from bot.core.build import UNKNOWN, Build
 from bot.core.commands import Registry
 from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.flows import observations
+from bot.flows import clock, observations
 from bot.flows.metrics import Metrics
 from bot.flows.replica_memory import (
     Askers,
@@ -41,9 +41,7 @@ WRITE_RETRY_TIMEOUT = 300.0
 
 WRITE_RETRY_INTERVAL = 0.5
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now = clock.utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Bot:
     """The open_ids of the configured administrators, by app. For an app without an entry, the platform is asked."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
-    build: Build = field(default_factory=lambda: Build("unknown", "unknown"))
+    build: Build = UNKNOWN
     """The version of the program, for operators."""
     time_zone: str = "UTC"
     """The time zone of users whose own is unknown."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from bot.flows.clock import machine_time
 from bot.store import gauges
 from bot.store.gauges import Gauges
 
@@ -36,6 +37,8 @@ class DatabaseGauges:
     key_ids: Sequence[str]
     _taken: Gauges | None = None
     _taken_at: datetime | None = None
+    _machine_time: float = 0.0
+    """Seconds since the epoch when the snapshot was taken, by the clock of this machine."""
     _read_at: float = -SNAPSHOT_LIFETIME
     _reading: asyncio.Task[None] | None = field(default=None)
 
@@ -58,7 +61,7 @@ class DatabaseGauges:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT):
                 await self.database.probe()
                 taken = await self.database.view(lambda c: gauges.read(c, now, apps, self.key_ids))
-            self._taken, self._taken_at = taken, now
+            self._taken, self._taken_at, self._machine_time = taken, now, machine_time()
         except Exception as error:
             log.debug("no metrics of the database", extra={"error": type(error).__name__})
             self._taken = None
@@ -98,8 +101,8 @@ class DatabaseGauges:
         if taken.clock is not None:
             yield GaugeMetricFamily(
                 "bot_clock_difference_seconds",
-                "The clock of this process, less that of the database server",
-                (now - taken.clock).total_seconds(),
+                "The clock of this machine, less that of the database server",
+                self._machine_time - taken.clock.timestamp(),
             )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.core.api import (
@@ -43,6 +43,7 @@ from bot.core.people import UserKey
 from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
 from bot.core.scopes import ScopeSet, named
 from bot.flows import correlation, entry_metrics
+from bot.flows.clock import utc_now
 from bot.flows.metrics import OTHER
 from bot.store.audit import Detail, Entry
 from bot.store.inbox import NewCall
@@ -147,7 +148,7 @@ def event_ignored(reason: str) -> None:
 
 def event_refused(bot: Bot, platform: str, refused: Unauthentic, *, is_logged: bool = True) -> None:
     """What arrived was rejected: it is unauthentic, stale or malformed."""
-    bot.events[platform].was_refused(refused, datetime.now(UTC))
+    bot.events[platform].was_refused(refused, utc_now())
     bot.metrics.event_refused(platform, refused.reason)
     if is_logged:
         bot.refusals.note("webhook refused", refused.reason, logging.WARNING)

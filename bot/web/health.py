@@ -15,7 +15,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from bot.core.events import Outage
 from bot.core.platform import Platform
 from bot.flows import observations
-from bot.flows.bot import Bot, utc_now
+from bot.flows.bot import Bot
+from bot.flows.clock import utc_now
 from bot.flows.database_gauges import DatabaseGauges
 from bot.web.app_keys import BOT, INGRESSES, Ingresses
 
@@ -126,7 +127,7 @@ class Exposition:
             self.database.is_readable and self.bot.heartbeat.is_recent,
         )
         yield GaugeMetricFamily(
-            "bot_time_seconds", "The clock of this process, in seconds since 1970", time.time()
+            "bot_time_seconds", "The clock of this machine, in seconds since 1970", time.time()
         )
         yield from self._collect_platforms()
         yield from self.database.collect()

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from bot.core.events import Unauthentic, UrlVerification
 from bot.flows import observations
+from bot.flows.clock import utc_now
 from bot.flows.intake import receive_event
 from bot.flows.throttling import RepeatedLogs
 from bot.web.app_keys import BOT, require_platform
@@ -23,7 +24,8 @@ async def receive(request: web.Request) -> web.Response:
     """`POST /{platform}/…`. An unauthentic request changes nothing and is answered with a 4xx status."""
     bot = request.app[BOT]
     platform = require_platform(request)
-    received = platform.webhooks[request.path](request.headers, await read_body(request))
+    receive_from = platform.webhooks[request.path]
+    received = receive_from(request.headers, await read_body(request), utc_now().timestamp())
     match received:
         case Unauthentic(reason=reason, status=status, advice=advice) if advice:
             observations.event_refused(bot, platform.name, received, is_logged=False)
