@@ -856,7 +856,7 @@ def _require_usable(name: str, text: str) -> None:
         raise ValueError("has quotes around its value. Write it without them.")
     if _SERVICE_LINK.fullmatch(text):
         raise ValueError(
-            f"{text} comes from a Kubernetes Service named {name.partition('_')[0].lower()!r}. "
+            f"{text} comes from a Kubernetes Service named {name.removesuffix('_PORT').lower().replace('_', '-')!r}. "
             "Set enableServiceLinks: false in the pod, or rename the Service."
         )
 

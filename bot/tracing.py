@@ -72,7 +72,7 @@ def tracer_for(environ: Mapping[str, str], build: Build, instance: str) -> Trace
             "no traces: %s is set, but OpenTelemetry is not installed. Install bot-that-asks[otel]", variable
         )
         return Tracer()
-    logging.getLogger("opentelemetry").addFilter(SparseLogs())
+    log_sparsely(logging.getLogger("opentelemetry"))
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     named = {} if "OTEL_SERVICE_NAME" in environ else {"service.name": "bot-that-asks"}
     try:
@@ -87,19 +87,24 @@ def tracer_for(environ: Mapping[str, str], build: Build, instance: str) -> Trace
     return OpenTelemetryTracer(provider)
 
 
-class SparseLogs(logging.Filter):
-    """Lets one line through at a time: a collector that is away would otherwise fill the log."""
+def log_sparsely(logger: logging.Logger) -> None:
+    """Log one record of a library in a while: a collector that is away would otherwise fill the log."""
+    logger.handlers[:] = [SparseHandler()]
+    logger.propagate = False
+
+
+class SparseHandler(logging.Handler):
+    """Passes one record on to the log, and drops those of the next `PROBLEM_INTERVAL`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._next = 0.0
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def emit(self, record: logging.LogRecord) -> None:
         now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + PROBLEM_INTERVAL
-        return True
+        if now >= self._next:
+            self._next = now + PROBLEM_INTERVAL
+            logging.root.handle(record)
 
 
 class OpenTelemetryTracer(Tracer):

@@ -181,6 +181,7 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_PUBLIC_URL", "'https://bot.example.com'", "quotes around its value"),
         ("LARK_APP_SECRET", "“hush-hush”", "quotes around its value"),
         ("BOT_PORT", "tcp://10.0.12.7:8080", "enableServiceLinks"),
+        ("BOT_METRICS_PORT", "tcp://10.0.12.7:9090", "Service named 'bot-metrics'"),
         ("BOT_HOST", "udp://[fd00::1]:53", "enableServiceLinks"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bot.tracing import variable_that_asks
+from bot.tracing import log_sparsely, variable_that_asks
 from tests.bot_process import REPOSITORY
 from tests.ports import free_port
 
@@ -157,6 +158,30 @@ async def test_a_collector_that_is_away_costs_nothing_but_spans(world: World) ->
     log = (world.directory / "bot.log").read_text()
     assert log.count("opentelemetry") <= 2
     assert "Traceback" not in log
+
+
+def test_what_the_library_repeats_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("library-that-repeats")
+    log_sparsely(logger)
+    for number in range(100):
+        logging.getLogger(f"{logger.name}.exporter.{number % 3}").error("away", extra={"number": number})
+    assert [record.number for record in caplog.records] == [0]  # type: ignore[attr-defined]
+
+
+async def test_a_consent_continues_the_trace_of_the_proxy_and_is_linked_to_its_event(
+    world: World, collector: Collector
+) -> None:
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    page = await world.decide(await world.open(card), world.sam)
+    await world.get(page, traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
+    await world.answer_to(asked)
+    await world.until(lambda: collector.named("consent"), "the consent")
+    (consent,) = collector.named("consent")
+    (event,) = collector.named("event message")
+    assert (consent.trace, consent.parent) == (TRACE, "00f067aa0ba902b7")
+    assert consent.links == [event.trace]
 
 
 # --- what is not configured ----------------------------------------------------------------------------------
