@@ -117,7 +117,7 @@ def parser() -> Parser:
     serve.formatter_class = argparse.RawDescriptionHelpFormatter
     serve.epilog = f"settings, from the environment or a .env file:\n{settings.help_table()}"
     add_sandbox_options(add("sandbox", sandbox, "try the bot in a browser, against an emulated platform"))
-    add("doctor", doctor, "check the configuration, the database and the platform")
+    add_json_option(add("doctor", doctor, "check the configuration, the database, the bot and the platform"))
 
     database = add("db", None, "make, check or copy the database")
     actions = database.add_subparsers(metavar="ACTION", required=True, title="actions")
@@ -263,7 +263,7 @@ def sandbox(chosen: argparse.Namespace) -> int:
 def doctor(chosen: argparse.Namespace) -> int:
     from bot import doctor as checks  # noqa: PLC0415
 
-    return checks.run(settings.environment())
+    return checks.run(settings.environment(), as_json=chosen.json)
 
 
 # --- the database --------------------------------------------------------------------------------------------

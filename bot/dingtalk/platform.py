@@ -173,6 +173,15 @@ class DingTalkPlatform:
     async def check_lookups(self) -> Outcome | None:
         return await doctor_checks.check_lookups(self.call_legacy)
 
+    async def check_corp(self) -> Outcome | None:
+        return await doctor_checks.check_corp(self._plain_http, self._app)
+
+    async def check_member(self, user_id: str) -> Outcome | None:
+        return await doctor_checks.check_member(self.call_legacy, user_id)
+
+    async def check_sending(self) -> Outcome | None:
+        return await doctor_checks.check_sending(self.call_as_app, self._app.robot_code)
+
     async def open_login_page(self, redirect_uri: str) -> int | Unreachable:
         return await doctor_checks.open_login_page(self._plain_http, self._oauth, redirect_uri)
 

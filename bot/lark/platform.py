@@ -364,9 +364,9 @@ class LarkPlatform:
     async def administrators(self) -> tuple[str, ...]:
         return await self._info.administrators()
 
-    def console_link(self, scopes: ScopeSet) -> str:
+    def console_link(self, scopes: ScopeSet, identity: Literal["user", "tenant"] = "user") -> str:
         named = quote(",".join(sorted(scopes)), safe=":,")
-        return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type=user"
+        return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type={identity}"
 
     # --- responses to webhooks
 
