@@ -190,7 +190,10 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await postpone(bot, device, min(now + pause, max(now, device.expires_at)), interval, failures)
+    until = now + pause
+    if now < device.expires_at < until:
+        until = device.expires_at
+    await postpone(bot, device, until, interval, failures)
 
 
 async def postpone(
