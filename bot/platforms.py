@@ -21,6 +21,7 @@ from bot.dingtalk.commands import COMMANDS as DINGTALK_COMMANDS
 from bot.dingtalk.commands import WORDS as DINGTALK_WORDS
 from bot.dingtalk.frames import Frame
 from bot.dingtalk.platform import DingTalkPlatform
+from bot.doctor_bot import FindSurroundings
 from bot.findings import Finding
 from bot.flows import observations
 from bot.flows.bot import Bot
@@ -53,6 +54,7 @@ class Entry(Protocol):
     words: PlatformWords
     commands: tuple[Command, ...]
     """In the order of the help."""
+    callback_path: str
 
     def is_configured(self, settings: Settings) -> bool:
         """Return whether the settings contain credentials for the platform."""
@@ -72,7 +74,12 @@ class Entry(Protocol):
     def origins(self, settings: Settings) -> list[str]:
         """Return the origins that the adapter calls, for `bot doctor`."""
 
-    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+    def event_help(self, settings: Settings) -> str:
+        """Return what to look at if no events arrive, for `bot doctor`: an imperative sentence."""
+
+    async def examine(
+        self, settings: Settings, commands: Registry, surroundings: FindSurroundings
+    ) -> list[Finding]:
         """Run the platform's checks of `bot doctor`."""
 
 
@@ -80,6 +87,7 @@ class LarkEntry:
     name = LarkPlatform.name
     words = LARK_WORDS
     commands = LARK_COMMANDS
+    callback_path = LarkPlatform.callback_path
 
     def is_configured(self, settings: Settings) -> bool:
         return settings.lark is not None
@@ -128,11 +136,16 @@ class LarkEntry:
     def origins(self, settings: Settings) -> list[str]:
         return doctor_lark.origins(lark(settings))
 
-    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+    def event_help(self, settings: Settings) -> str:
+        return doctor_lark.event_help(settings, lark(settings))
+
+    async def examine(
+        self, settings: Settings, commands: Registry, surroundings: FindSurroundings
+    ) -> list[Finding]:
         platform = self.build(settings)
+        context = doctor_lark.Context(settings, lark(settings), platform, admins_of(self, settings))
         try:
-            admins = admins_of(self, settings)
-            return await doctor_lark.examine(settings, lark(settings), platform, commands, admins)
+            return await doctor_lark.examine(context, commands, surroundings)
         finally:
             await platform.close()
 
@@ -161,6 +174,7 @@ class DingTalkEntry:
     name = DingTalkPlatform.name
     words = DINGTALK_WORDS
     commands = DINGTALK_COMMANDS
+    callback_path = DingTalkPlatform.callback_path
 
     def is_configured(self, settings: Settings) -> bool:
         return settings.dingtalk is not None
@@ -210,11 +224,16 @@ class DingTalkEntry:
     def origins(self, settings: Settings) -> list[str]:
         return doctor_dingtalk.origins(dingtalk(settings))
 
-    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+    def event_help(self, settings: Settings) -> str:
+        return doctor_dingtalk.event_help(settings, dingtalk(settings))
+
+    async def examine(
+        self, settings: Settings, commands: Registry, surroundings: FindSurroundings
+    ) -> list[Finding]:
         platform = self.build(settings)
+        context = doctor_dingtalk.Context(settings, dingtalk(settings), platform, admins_of(self, settings))
         try:
-            admins = admins_of(self, settings)
-            return await doctor_dingtalk.examine(settings, dingtalk(settings), platform, admins)
+            return await doctor_dingtalk.examine(context, surroundings)
         finally:
             await platform.close()
 

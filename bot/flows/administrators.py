@@ -446,7 +446,7 @@ async def show_with_key(
             return True
         message = draft(Destination(admin), content, kind="administrator_card", key=key)
         messages = await bot.database.write(lambda c: insert_all(c, bot, [message]))
-        observations.administrator_asked(admin, frozenset(card.scopes))
+        observations.administrator_asked(bot, admin, frozenset(card.scopes))
         await deliver_all(bot, messages)
         return True
     if before.message_id is None:

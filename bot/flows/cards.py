@@ -332,7 +332,7 @@ async def record_shown(
     await deliver_all(bot, messages)
     if wanted is None:
         return await make_due_again(bot, request)
-    observations.card_shown(request, face_of(request), message_id)
+    observations.card_shown(bot, request, face_of(request), message_id)
     return wanted > version
 
 
@@ -342,7 +342,7 @@ async def make_due_again(bot: Bot, request: AuthorizationRequest) -> bool:
 
 
 async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
-    observations.card_not_shown(request, problem)
+    observations.card_not_shown(bot, request, problem)
     if problem.retry:
         until = retry_time(utc_now(), request.card.attempts, problem.retry_after)
         postponed = await bot.database.write(

@@ -17,7 +17,7 @@ from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.oauth import (
     Approved,
     Denied,
@@ -150,8 +150,11 @@ class LarkPlatform:
             open_id = await self._info.bot_open_id()
             if open_id is not None:
                 self._recipient = Recipient(self.app_id, open_id)
+                if failures:
+                    log.info("the bot's own open_id was read", extra={"failures": failures})
                 return
-            log.warning("the bot's own open_id could not be read; group messages wait")
+            level = logging.DEBUG if failures else logging.WARNING
+            log.log(level, "the bot's own open_id could not be read; group messages wait")
             failures += 1
             jitter = random.random()  # noqa: S311 - spreads retries; not for security
             pause = backoff(failures, jitter, first=SECOND / 2, longest=MAX_OPEN_ID_PAUSE)
@@ -193,8 +196,8 @@ class LarkPlatform:
 
     # --- incoming events
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return receive(self._keys, self._recipient, headers, body, time.time())
+    def receive(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return receive(self._keys, self._recipient, headers, body, now)
 
     def parse(self, payload: bytes) -> Received:
         return receive_over_connection(self._keys, self._recipient, payload)
@@ -211,6 +214,10 @@ class LarkPlatform:
     @property
     def outage(self) -> Outage | None:
         return next(iter(self._http.outages.values()), None)
+
+    @property
+    def server_time(self) -> ServerTime | None:
+        return self._http.server_time
 
     # --- outgoing messages
 
@@ -357,9 +364,9 @@ class LarkPlatform:
     async def administrators(self) -> tuple[str, ...]:
         return await self._info.administrators()
 
-    def console_link(self, scopes: ScopeSet) -> str:
+    def console_link(self, scopes: ScopeSet, identity: Literal["user", "tenant"] = "user") -> str:
         named = quote(",".join(sorted(scopes)), safe=":,")
-        return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type=user"
+        return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type={identity}"
 
     # --- responses to webhooks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -20,8 +21,10 @@ PROBE_TIMEOUT = 2.0
 
 
 async def alive(request: web.Request) -> web.Response:
-    """`GET /healthz`: the event loop runs."""
-    return web.json_response({"status": "alive"})
+    """`GET /healthz`: the event loop runs, of which replica and version."""
+    return web.json_response(
+        {"status": "alive", "instance": request.app[BOT].worker, "version": version("bot-that-asks")}
+    )
 
 
 async def ready(request: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ from bot.flows.authorize.grant import Completion, Consented, store_grant
 from bot.flows.authorize.open import link_scopes, was_revoked
 from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import expiry_time
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
 from bot.store.cards import show
@@ -109,15 +110,7 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
             now < device.created_at + REQUEST_TIMEOUT
         ):
-            log.warning(
-                "no device code yet",
-                extra={
-                    "device": device.id,
-                    "problem": answer.problem.value,
-                    "reason": answer.message,
-                    "failures": device.failures,
-                },
-            )
+            observations.device_failed(bot, device, answer)
             until = retry_time(now, device.failures, None)
             await postpone(bot, device, until, device.interval, device.failures + 1)
         case TokenRefused():
@@ -192,12 +185,12 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
     """Postpone the next poll. After a failure the pause doubles (RFC 8628, section 3.5)."""
     now = utc_now()
     assert device.expires_at is not None
-    if now >= device.expires_at:
+    if expiry_time() >= device.expires_at:
         await end(bot, device, DeviceStatus.EXPIRED, "expired")
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await postpone(bot, device, min(now + pause, device.expires_at), interval, failures)
+    await postpone(bot, device, min(now + pause, max(now, device.expires_at)), interval, failures)
 
 
 async def postpone(
@@ -281,7 +274,7 @@ OUTCOMES = {
 
 
 async def fail(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
-    observations.exchange_failed("device authorization", device.id, refusal)
+    observations.device_failed(bot, device, refusal)
     await end(bot, device, DeviceStatus.FAILED, OUTCOMES.get(refusal.problem, "not_completed"))
 
 

@@ -48,7 +48,7 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, observations, tokens
+from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
@@ -96,7 +96,6 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
-        observations.api_call_ended(bot, run.call, move, outcome)
         attempt = CallAttempt(move, outcome, usable.grant, refreshed=rejected is not None)
         enabled_at = await last_enabled(bot, run, outcome)
         decision = after_call(outcome, situation(run, attempt, enabled_at))
@@ -192,7 +191,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(reason, last):
-            await finish(bot, call, failed(reason.value, reply_to(run, reason, last)))
+            await finish(bot, call, failed(reason.value, reply_to(run, reason, last), detail_of(last)))
         case OutcomeUnknown():
             await finish_unknown(bot, run)
         case Refresh():

@@ -48,8 +48,9 @@ from bot.flows.calls.finish import (
     outcome_unknown,
     stop_if_recalled,
 )
-from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
+from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, detail_of, put_back
 from bot.flows.calls.run_state import Run
+from bot.flows.clock import expiry_time
 from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
 from bot.store import call_steps, calls, users
@@ -67,7 +68,7 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     """Prepare a claimed call. Returns None if it was settled without running, or cannot run in this process."""
     now = utc_now()
     if call.genuine is None:
-        log.warning("another replica has the key of this call", extra={"call": call.id})
+        observations.key_missing(bot, call)
         due_at = now + OTHER_REPLICA_DELAY
         await bot.database.write(lambda c: calls.requeue(c, call, due_at, call.first_failed_at))
         return None
@@ -155,7 +156,7 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
-        if run.call.expires_at <= utc_now() and not run.has_written:
+        if run.call.expires_at <= expiry_time() and not run.has_written:
             await expire(bot, run.call)
             return
         if run.call.recalled_at is not None and not run.pending and not is_done(run):
@@ -165,15 +166,16 @@ async def run_call(bot: Bot, run: Run) -> None:
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
             observations.lease_lost(run.call)
-    except CannotOpenSecret as error:
-        log.warning(
-            "another replica has the key of this call", extra={"call": run.call.id, "reason": str(error)}
-        )
+    except CannotOpenSecret:
+        observations.key_missing(bot, run.call)
         await put_back(bot, run, utc_now() + OTHER_REPLICA_DELAY)
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
-        await finish(bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset()))
+        why = detail_of(refusal.outcome)
+        await finish(
+            bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset(), reason=why)
+        )
     except asyncio.CancelledError:
         await asyncio.shield(put_back(bot, run, utc_now()))
         raise
