@@ -207,7 +207,7 @@ async def test_a_bot_that_was_killed_is_seen_as_such(world: World):
 
 async def test_a_wrong_encrypt_key(front: Front, world: World):
     checked = await checkup(world, LARK_ENCRYPT_KEY="not-the-one-of-the-running-bot")
-    checked.says("webhook", "fail", "rejects events signed with LARK_ENCRYPT_KEY", "Restart `bot run`")
+    checked.says("webhook", "fail", "rejects LARK_ENCRYPT_KEY", "Restart `bot run`")
 
 
 async def test_a_wrong_verification_token(front: Front, world: World):
@@ -250,6 +250,13 @@ async def test_a_webhook_that_does_not_reach_the_bot(front: Front, world: World,
     checked = await checkup(world)
     checked.says("webhook", "fail", f"{front.origin}/lark/events", *words)
     assert checked.verdict("public URL") == "ok"
+
+
+@pytest.mark.parametrize("header", ["X-Lark-Request-Nonce", "X-Lark-Request-Timestamp"])
+async def test_a_proxy_that_drops_a_part_of_the_signature(front: Front, world: World, header: str):
+    front.dropped.add(header)
+    checked = await checkup(world)
+    checked.says("webhook", "fail", "signatures of events get lost", "headers and the body unchanged")
 
 
 # --- the port ----------------------------------------------------------------------------------------------
