@@ -13,9 +13,11 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
+from bot.build import current_build
 from bot.core.errors import ConfigurationError
 from bot.core.events import Outage
 from bot.core.grants import REVOKED_BY_OPERATOR
@@ -27,7 +29,7 @@ from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
-from bot.flows.chores import CHORES, record_retention, repeat, upkeep_on_signal
+from bot.flows.chores import CHORES, check_clock, record_retention, repeat, upkeep_on_signal
 from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.worker import Worker
 from bot.platforms import Connection, admins_of, all_commands, configured
@@ -40,7 +42,7 @@ from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.retention import Retention
 from bot.web import routes
 from bot.web.app_keys import Ingresses
-from bot.web.server import Runner
+from bot.web.server import Runner, backlog
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             admins={app: admins_of(entry, settings) for app, entry in by_app.items()},
             authorization_ttl=settings.authorization_ttl,
             deferred_ttl=settings.deferred_ttl,
+            build=current_build(),
             time_zone=settings.time_zone,
             retention=Retention(settings.retention, settings.audit_retention),
         )
@@ -95,9 +98,11 @@ def keyring_from(settings: Settings) -> Keyring:
 def run(settings: Settings, refit: Refit = unchanged) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain. Return the exit code."""
     if settings.auto_migrate:
-        upgrade(settings.database_url, keyring_from(settings))
+        note = upgrade(settings.database_url, keyring_from(settings))
     else:
-        check_schema(settings.database_url)
+        note = check_schema(settings.database_url)
+    if note:
+        log.warning(note)
     for line in exposed_database(settings.database_url):
         log.warning(line)
     enable_stack_dump()
@@ -121,6 +126,8 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as ingress_stack:
+        loop.set_exception_handler(partial(report_loop_error, bot))
+        await check_clock(bot)
         await takeover.enter(bot)
         await record_retention(bot)
         application = routes.build(bot, await ingress_stack.enter_async_context(ingresses(settings, bot)))
@@ -136,7 +143,9 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
+            build = {"version": bot.build.version, "revision": bot.build.revision}
+            where = {"host": settings.host, "port": settings.port, "worker": bot.worker}
+            log.info("ready", extra={**build, **where})
             await stop.wait()
             on_stop()
             log.info("stopping")
@@ -149,9 +158,22 @@ GC_THRESHOLDS = (20_000, 20, 20)
 allocations."""
 
 
+def report_loop_error(bot: Bot, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error outside any task. The loop reports each connection that it cannot accept."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        bot.refusals.note(
+            "the process may open no more files: connections wait; raise the limit (ulimit -n)",
+            os.strerror(error.errno),
+            logging.WARNING,
+        )
+    else:
+        loop.default_exception_handler(context)
+
+
 async def listen(runner: web.AppRunner, settings: Settings) -> None:
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        await web.TCPSite(runner, settings.host, settings.port, backlog=backlog()).start()
     except OSError as error:
         if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
             raise

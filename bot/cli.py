@@ -87,9 +87,10 @@ class ShowVersion(argparse.Action):
     """Looks up the version only when the option is given."""
 
     def __call__(self, *_: object) -> NoReturn:
-        from importlib.metadata import version  # noqa: PLC0415
+        from bot.build import current_build  # noqa: PLC0415
 
-        print(f"bot {version('bot-that-asks')}")
+        build = current_build()
+        print(f"bot {build.version} (schema {build.revision})")
         raise SystemExit(DONE)
 
 
@@ -282,8 +283,8 @@ def upgrade_database(chosen: argparse.Namespace) -> int:
 
     # A new database contains nothing to encrypt, so it can be created before the keys are.
     keys = [key.reveal() for key in loaded.encryption_keys]
-    upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
-    print("The database is at the newest migration.")
+    note = upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
+    print(note or "The database is at the newest migration.")
     return DONE
 
 
@@ -291,8 +292,8 @@ def check_database(chosen: argparse.Namespace) -> int:
     url = operator_settings().database_url
     from bot.store.open_database import check_schema  # noqa: PLC0415
 
-    check_schema(url)
-    print("The database is there and up to date.")
+    note = check_schema(url)
+    print(note or "The database is there and up to date.")
     return DONE
 
 

@@ -77,6 +77,15 @@ def run_later(seconds: int) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "bot.sandbox.shifted_clock", str(seconds), "run"])
 
 
+def bot_with_clock(file: Path) -> Call:
+    """`python -m bot run` with its clocks ahead by the seconds in this file, whenever it reads them."""
+    return Call(f"{__name__}:run_with_clock", (str(file),))
+
+
+def run_with_clock(file: str) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", "tests.jumping_clock", file, "run"])
+
+
 def run_bound_by_permissions(arguments: Sequence[str]) -> int:
     """`python -m bot` without root's right to ignore the permissions of files."""
     import ctypes

@@ -16,7 +16,7 @@ from bot.core.cards import Card
 from bot.core.events import Event, Outage, Received, Unauthentic
 from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.oauth import Approved, Denied, Malformed, TokenRefused, TokenSet, parse_callback
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, Webhook
@@ -213,11 +213,11 @@ class DingTalkPlatform:
 
     # --- incoming messages and clicks
 
-    def receive_message(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._remember(receive_message(self._keys, self._recipient, headers, body, time.time()))
+    def receive_message(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return self._remember(receive_message(self._keys, self._recipient, headers, body, now))
 
-    def receive_click(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._remember(receive_click(self._keys, self._recipient, headers, body, time.time()))
+    def receive_click(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return self._remember(receive_click(self._keys, self._recipient, headers, body, now))
 
     def parse_frame(self, frame: Frame) -> Received:
         return self._remember(receive_frame(self._recipient, frame))
@@ -271,6 +271,10 @@ class DingTalkPlatform:
     def outage(self) -> Outage | None:
         outages = {**self._http.outages, **self._plain_http.outages}
         return next(iter(outages.values()), None)
+
+    @property
+    def server_time(self) -> ServerTime | None:
+        return self._http.server_time
 
     # --- messages of the bot
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from bot.core.build import UNKNOWN, Build
 from bot.core.commands import Registry
 from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.flows import observations
+from bot.flows import clock, observations
 from bot.flows.replica_memory import (
     Askers,
     HeartbeatRecord,
@@ -36,9 +37,7 @@ WRITE_RETRY_TIMEOUT = 300.0
 
 WRITE_RETRY_INTERVAL = 0.5
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now = clock.utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,8 @@ class Bot:
     """The open_ids of the configured administrators, by app. For an app without an entry, the platform is asked."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    build: Build = UNKNOWN
+    """The version of the program, for operators."""
     time_zone: str = "UTC"
     """The time zone of users whose own is unknown."""
     retention: Retention = field(default_factory=Retention)

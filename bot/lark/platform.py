@@ -17,7 +17,7 @@ from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.oauth import (
     Approved,
     Denied,
@@ -196,8 +196,8 @@ class LarkPlatform:
 
     # --- incoming events
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return receive(self._keys, self._recipient, headers, body, time.time())
+    def receive(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return receive(self._keys, self._recipient, headers, body, now)
 
     def parse(self, payload: bytes) -> Received:
         return receive_over_connection(self._keys, self._recipient, payload)
@@ -214,6 +214,10 @@ class LarkPlatform:
     @property
     def outage(self) -> Outage | None:
         return next(iter(self._http.outages.values()), None)
+
+    @property
+    def server_time(self) -> ServerTime | None:
+        return self._http.server_time
 
     # --- outgoing messages
 

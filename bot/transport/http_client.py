@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import resource
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ from aiohttp import hdrs
 from bot.core.api import Json, Unreachable
 from bot.core.availability import Availability
 from bot.core.events import Outage
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.secrets import Secret
 from bot.transport.connection_errors import NOTHING_SENT, describe_error
 from bot.transport.json_limits import is_costly
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 
 MAX_CONNECTIONS = 100
+"""At most a quarter of the files that the process may open, because others are needed at the same time."""
 
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 
@@ -82,6 +85,8 @@ class HttpClient:
         """Hosts whose last request could not be sent, or whose last requests were not answered, by name."""
         self._availability: dict[str, Availability] = {}
         """Of the hosts that were away, or may be."""
+        self.server_time: ServerTime | None = None
+        """The server's clock at its latest response that showed it."""
         self._session: aiohttp.ClientSession | None = None
         self.last_call_failed = False
         """Whether the last API call had no usable response."""
@@ -135,6 +140,7 @@ class HttpClient:
                     self._record_outage(url, f"HTTP {response.status}", certain=False)
                 elif self._availability:
                     self._record_success(url)
+                self._note_time(response)
                 return HttpResponse(response.status, response.headers, mask_token(content, token))
         except NOTHING_SENT as problem:
             reason = describe_error(problem)
@@ -152,6 +158,11 @@ class HttpClient:
         if self._token_header is not None:
             return {self._token_header: token.reveal()}
         return {hdrs.AUTHORIZATION: f"Bearer {token.reveal()}"}
+
+    def _note_time(self, response: aiohttp.ClientResponse) -> None:
+        now = time.monotonic()
+        if self.server_time is None or now - self.server_time.received > SERVER_TIME_INTERVAL:
+            self.server_time = server_time(response.headers.get(hdrs.DATE, ""), now) or self.server_time
 
     def _record_success(self, url: str) -> None:
         host = urlsplit(url).hostname or ""
@@ -195,12 +206,29 @@ class HttpClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=max_connections()),
                 timeout=TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={hdrs.USER_AGENT: "bot-that-asks"},
             )
         return self._session
+
+
+SERVER_TIME_INTERVAL = 1.0
+"""Seconds between two readings of a response's Date."""
+
+
+def server_time(date: str, received: float) -> ServerTime | None:
+    """Parse the header Date of a response."""
+    try:
+        return ServerTime(parsedate_to_datetime(date).timestamp(), received)
+    except (ValueError, OverflowError):
+        return None
+
+
+def max_connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, files // 4))
 
 
 def mask_token(content: bytes | None, token: Secret | None) -> bytes | None:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from bot.core.events import Unauthentic, UrlVerification
 from bot.flows import observations
+from bot.flows.clock import utc_now
 from bot.flows.intake import accept_event
 from bot.flows.throttling import RepeatedLogs
 from bot.web.app_keys import BOT, require_platform
@@ -23,7 +24,7 @@ async def receive(request: web.Request) -> web.Response:
     """`POST /{platform}/…`. An unauthentic request changes nothing and is answered with a 4xx status."""
     bot = request.app[BOT]
     receive_from = require_platform(request).webhooks[request.path]
-    received = receive_from(request.headers, await read_body(request))
+    received = receive_from(request.headers, await read_body(request), utc_now().timestamp())
     match received:
         case Unauthentic(reason=reason, status=status, advice=advice) if advice:
             request.app[ADVICE].note(advice, reason, logging.ERROR)

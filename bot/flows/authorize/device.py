@@ -26,6 +26,7 @@ from bot.flows.authorize.grant import Completion, Consented, store_grant
 from bot.flows.authorize.open import link_scopes, was_revoked
 from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import expiry_time
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
 from bot.store.cards import show
@@ -184,12 +185,12 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
     """Postpone the next poll. After a failure the pause doubles (RFC 8628, section 3.5)."""
     now = utc_now()
     assert device.expires_at is not None
-    if now >= device.expires_at:
+    if expiry_time() >= device.expires_at:
         await end(bot, device, DeviceStatus.EXPIRED, "expired")
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await postpone(bot, device, min(now + pause, device.expires_at), interval, failures)
+    await postpone(bot, device, min(now + pause, max(now, device.expires_at)), interval, failures)
 
 
 async def postpone(

@@ -50,6 +50,7 @@ from bot.flows.calls.finish import (
 )
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, detail_of, put_back
 from bot.flows.calls.run_state import Run
+from bot.flows.clock import expiry_time
 from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
 from bot.store import call_steps, calls, users
@@ -155,7 +156,7 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
-        if run.call.expires_at <= utc_now() and not run.has_written:
+        if run.call.expires_at <= expiry_time() and not run.has_written:
             await expire(bot, run.call)
             return
         if run.call.recalled_at is not None and not run.pending and not is_done(run):
