@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import version
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -21,10 +20,9 @@ PROBE_TIMEOUT = 2.0
 
 
 async def alive(request: web.Request) -> web.Response:
-    """`GET /healthz`: the event loop runs, of which replica and version."""
-    return web.json_response(
-        {"status": "alive", "instance": request.app[BOT].worker, "version": version("bot-that-asks")}
-    )
+    """`GET /healthz`: the event loop runs. Tells which process this is."""
+    bot = request.app[BOT]
+    return web.json_response({"status": "alive", "instance": bot.worker, "version": bot.build.version})
 
 
 async def ready(request: web.Request) -> web.Response:
