@@ -30,7 +30,7 @@ from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
-from bot.flows.chores import CHORES, check_clock, record_retention, repeat, upkeep_on_signal
+from bot.flows.chores import CHORES, check_clock, record_retention, repeat, upkeep_on_signal, warn_of_clock
 from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.metrics import Metrics
 from bot.flows.tracing import Tracer
@@ -158,7 +158,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             await door.runner.setup()
         worker = Worker(bot)
         tasks = [asyncio.create_task(each) for each in (worker.work(), upkeep_on_signal(bot))]
-        tasks.append(asyncio.create_task(acknowledge_forever(bot)))
+        tasks += [asyncio.create_task(each) for each in (acknowledge_forever(bot), warn_of_clock(bot))]
         tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
         try:
             ports = {door.name: await listen(door, settings.host) for door in doors}
