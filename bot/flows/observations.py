@@ -42,6 +42,7 @@ from bot.core.oauth import TokenRefused
 from bot.core.people import UserKey
 from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
 from bot.core.scopes import ScopeSet, named
+from bot.core.secrets import NotSecret
 from bot.flows import correlation, entry_metrics
 from bot.flows.clock import utc_now
 from bot.flows.metrics import OTHER
@@ -189,7 +190,7 @@ def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
         "method": exchange.method,
         "path": exchange.path,
         "status": exchange.status,
-        "code": exchange.code,
+        "code": exchange.code and NotSecret(exchange.code),
         "log_id": exchange.log_id,
         "attempt": call.attempts,
     }
