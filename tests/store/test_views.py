@@ -568,7 +568,11 @@ async def test_the_documented_reader_reads_everything_and_writes_nothing(postgre
                 await query(url, forbidden)
         # The setting of the role is a convenience; its privileges are what protects.
         administer(postgresql_url, f"ALTER ROLE {role} RESET ALL")
-        for forbidden in ("DELETE FROM users", "UPDATE grants SET status = 'ended'", "CREATE TABLE mine (id int)"):
+        for forbidden in (
+            "DELETE FROM users",
+            "UPDATE grants SET status = 'ended'",
+            "CREATE TABLE mine (id int)",
+        ):
             with pytest.raises(DBAPIError, match="permission denied"):
                 await query(url, forbidden)
     finally:
