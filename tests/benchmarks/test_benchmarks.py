@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tests.benchmarks.environment import sqlite_url
-from tests.benchmarks.loops import counted, loops
+from tests.benchmarks.loops import BOTS, counted, loops
 from tests.benchmarks.processes import REPOSITORY, directory
 
 
@@ -23,7 +23,7 @@ def test_the_table_has_every_figure_with_its_ratio() -> None:
 
 def test_the_bot_and_the_yardstick_go_through_whole_loops() -> None:
     with directory() as folder:
-        for bot in (("bot", "run"), ("tests.benchmarks.ideal",)):
+        for bot in BOTS.values():
             measured = loops(bot, sqlite_url(folder), people=5, at_once=2)
             assert measured["rate"] > 0
             assert measured["requests"] >= 5
