@@ -39,4 +39,6 @@ def test_a_loop_takes_no_more_works_and_statements_than_it_needs() -> None:
     # The card says why somebody is asked again, which is read from their grant and from what its scopes were for.
     # Each drawing of the card looks whether its link was opened; when it was, the card is drawn again with help for a
     # page that shows an error.
-    assert costs["statements"] < 56
+    # The two calls to the platform are recorded, on PostgreSQL in the statement that writes the audit entries; what the
+    # user wrote is erased when the call ends.
+    assert costs["statements"] < 60
