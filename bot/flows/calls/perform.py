@@ -79,6 +79,8 @@ class CallAttempt:
 async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
     """Make an API call and carry out the decision on its outcome. Returns whether the call may continue."""
     sent_before = run.pending.first_sent_at if run.pending else None
+    if sent_before is not None and run.call.takeovers:
+        api_calls.note_lost(bot, run.call, len(run.results), move, sent_before)
     if move.write is not None and not may_send(move.write, sent_before, utc_now()):
         await finish_unknown(bot, run)
         return False
