@@ -37,11 +37,14 @@ async def examine(loaded: OperatorSettings, apps: Sequence[str]) -> Examined:
     found = database_file(loaded.database_url)
     try:
         # In threads, because these run their own event loops.
-        await asyncio.to_thread(check_schema, loaded.database_url)
+        newer = await asyncio.to_thread(check_schema, loaded.database_url)
     except BotError as error:
         return Examined([error_finding("database", error), *found], None)
     exposed = [sentences(line, "warn", "database") for line in settings.exposed_database(loaded.database_url)]
-    found = [Finding("ok", "database", "reachable and migrated"), *exposed, *found]
+    schema = Finding("ok", "database", "reachable, with the schema of this release")
+    if newer is not None:
+        schema = Finding("warn", "database", newer.rstrip("."), "Replace this program by the newer one.")
+    found = [schema, *exposed, *found]
     found.append(await encryption_keys(loaded))
     try:
         facts = await asyncio.to_thread(read_without_keys, loaded.database_url, lambda c: read_facts(c, apps))

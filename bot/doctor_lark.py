@@ -15,7 +15,15 @@ from bot.core.errors import CommandMistake
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.unseen_characters import one_line
 from bot.doctor_bot import FindSurroundings
-from bot.doctor_platform import RESTART, WEBHOOK, arrived, is_refusal, misrouted, reachability
+from bot.doctor_platform import (
+    PLATFORM_PATIENCE,
+    RESTART,
+    WEBHOOK,
+    arrived,
+    is_refusal,
+    misrouted,
+    reachability,
+)
 from bot.doctor_probes import MAX_SHOWN, Answer, Failure, network_to, probe
 from bot.findings import LARGEST_SKEW, Finding, Verdict, describe_outcome, error_finding, run_concurrently
 from bot.lark import doctor_checks
@@ -458,7 +466,8 @@ async def webhook(settings: Settings, own: LarkSettings, surroundings: FindSurro
         return [wrong] if wrong else []
     if is_refusal(answer):
         return [await refused(settings, own, url)]
-    signed = await post(settings, url, body, headers) if answers(answer, challenge) else answer
+    is_quick = answer.seconds <= PLATFORM_PATIENCE
+    signed = await post(settings, url, body, headers) if answers(answer, challenge) and is_quick else answer
     if isinstance(signed, Answer) and answers(signed, challenge):
         return [arrived(url, signed, "a signed and encrypted event")]
     if isinstance(signed, Answer) and is_refusal(signed):
@@ -481,10 +490,9 @@ async def refused(settings: Settings, own: LarkSettings, url: str) -> Finding:
     assert own.encrypt_key is not None
     # The bot rejects this in any case, but with another status if the signature is right.
     answer = await post(settings, url, *doctor_checks.signed_request(own.encrypt_key, None, time.time()))
-    name, what = "LARK_ENCRYPT_KEY", "events signed with LARK_ENCRYPT_KEY"
-    if isinstance(answer, Answer) and answer.status == 400:
-        name, what = "LARK_VERIFICATION_TOKEN", "events with LARK_VERIFICATION_TOKEN"
-    message = f"the bot at {url} rejects {what}: it was started with another one"
+    is_signature_right = isinstance(answer, Answer) and answer.status == 400
+    name = "LARK_VERIFICATION_TOKEN" if is_signature_right else "LARK_ENCRYPT_KEY"
+    message = f"the bot at {url} rejects {name}: it was started with another one"
     fix = f"{RESTART} Compare {name} with the developer console, Events & Callbacks > Encryption Strategy."
     return Finding("FAIL", WEBHOOK, message, fix)
 

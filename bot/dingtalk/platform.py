@@ -42,7 +42,7 @@ from bot.dingtalk.scope_kinds import IDENTITY_SCOPE, SCOPE_SYNTAX
 from bot.dingtalk.sessions import ReplySessions
 from bot.dingtalk.webhook import Parsed, WebhookKeys, receive_click, receive_frame, receive_message
 from bot.transport.app_token import with_token
-from bot.transport.http_client import HttpClient
+from bot.transport.http_client import HttpClient, OnRequest
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class DingTalkPlatform:
         client_script: str = "",
         time_zone: str = "UTC",
         network: Network = DIRECT,
+        on_request: OnRequest | None = None,
     ) -> None:
         self.app_id, self.corp_id = client_id, corp_id
         self.in_client = ClientPage(client_id, corp_id, client_script)
@@ -133,8 +134,8 @@ class DingTalkPlatform:
         self.limits = limits_with(self._template or None)
         self._zone: Zone = zone_or(None, time_zone)
         self._links = TrustedLinks(DOMAINS, (api_url, oapi_url, login_url, public_url))
-        self._http = HttpClient(network, log_outages=True, token_header=TOKEN_HEADER)
-        self._plain_http = HttpClient(network, log_outages=True)
+        self._http = HttpClient(network, log_outages=True, token_header=TOKEN_HEADER, on_request=on_request)
+        self._plain_http = HttpClient(network, log_outages=True, on_request=on_request)
         """For the older APIs and for replies, which must not be sent the token's header."""
         self._token = AppToken(self._http, self._app)
         self._oauth = OAuthClient(self._http, self._app)
@@ -270,7 +271,7 @@ class DingTalkPlatform:
     @property
     def outage(self) -> Outage | None:
         outages = {**self._http.outages, **self._plain_http.outages}
-        return next(iter(outages.values()), None)
+        return next(iter(outages.values()), self._token.outage)
 
     @property
     def server_time(self) -> ServerTime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,8 +15,10 @@ from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.flows import clock, observations
+from bot.flows.metrics import Metrics
 from bot.flows.replica_memory import (
     Askers,
+    EventRecord,
     HeartbeatRecord,
     RepeatedAnswers,
     SilentReplicas,
@@ -23,6 +26,7 @@ from bot.flows.replica_memory import (
     WorkSignals,
 )
 from bot.flows.throttling import Capacity, RepeatedLogs, Throttle, UserPacing
+from bot.flows.tracing import Tracer
 from bot.store.queue import Claim
 from bot.store.retention import Retention
 
@@ -65,6 +69,12 @@ class Bot:
     """How long settled rows and the audit log are kept."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim is valid without being extended. Then another replica may claim the work."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """The counters and histograms of this process."""
+    tracer: Tracer = field(default_factory=Tracer)
+    """Records spans, if that is configured."""
+    events: defaultdict[str, EventRecord] = field(default_factory=lambda: defaultdict(EventRecord))
+    """What arrived from each platform, by its name."""
     signals: WorkSignals = field(default_factory=WorkSignals)
     heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
     silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)

@@ -120,6 +120,29 @@ async def check_clock(bot: Bot) -> None:
             CLOCK.compare_with_platform(shown.unix, time.monotonic() - shown.received)
 
 
+NOTABLE_DIFFERENCE = 30.0
+"""Seconds."""
+CLOCK_POLL_INTERVAL = 0.5
+"""Seconds until it is checked again whether a platform has responded."""
+
+
+async def warn_of_clock(bot: Bot) -> None:
+    """Log once if this machine's clock differs from a platform's, as soon as that has responded."""
+    waiting = list(bot.platforms.values())
+    while waiting:
+        for platform in list(waiting):
+            if (shown := platform.server_time) is None:
+                continue
+            waiting.remove(platform)
+            ahead = time.time() - (shown.unix + time.monotonic() - shown.received)
+            if abs(ahead) > NOTABLE_DIFFERENCE:
+                log.warning(
+                    "this machine's clock and the platform's differ: set it by NTP",
+                    extra={"platform": platform.name, "seconds": round(ahead)},
+                )
+        await asyncio.sleep(CLOCK_POLL_INTERVAL)
+
+
 CHORES = (
     Chore("clock", 2.0, check_clock),
     Chore("queued calls", 1.0, promote_queued_calls),

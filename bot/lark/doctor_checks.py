@@ -163,7 +163,7 @@ async def read_subscribed_events(call_as_app: CallAsApp, app_id: str, version: s
 
 
 def signed_request(encrypt_key: Secret, payload: Json, now: float) -> tuple[bytes, dict[str, str]]:
-    """Return body and signature headers of a request to the webhook. Without a payload it is signed, but cannot be decrypted."""
+    """Return body and signature headers of a request to the webhook. Without a payload it cannot be decrypted."""
     key = encrypt_key.reveal().encode()
     encrypted = encrypt(key, json.dumps(payload).encode()) if payload is not None else b""
     body = json.dumps({"encrypt": base64.b64encode(encrypted).decode()}).encode()

@@ -49,7 +49,7 @@ from bot.lark.token_endpoints import TokenEndpointVersion
 from bot.lark.user_info import USER_INFO_PATH, identity_of
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 from bot.transport.app_token import with_token
-from bot.transport.http_client import HttpClient
+from bot.transport.http_client import HttpClient, OnRequest
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ class LarkPlatform:
         client_script: str = "",
         brand: Brand = "lark",
         network: Network = DIRECT,
+        on_request: OnRequest | None = None,
     ) -> None:
         self.app_id = app_id
         self.display_name = NAMES[brand]
@@ -114,7 +115,7 @@ class LarkPlatform:
         self._links = trusted_links(open_url, (accounts_url, applink_url, public_url))
         self._keys = WebhookKeys(encrypt_key, verification_token)
         self._recipient = Recipient(app_id, None)
-        self._http = HttpClient(network, log_outages=True)
+        self._http = HttpClient(network, log_outages=True, on_request=on_request)
         credentials = LarkApp(app_id, app_secret, open_url, accounts_url)
         self._token = AppToken(self._http, credentials, "tenant_access_token")
         self._oauth = OAuthClient(self._http, credentials, oauth)
@@ -213,7 +214,7 @@ class LarkPlatform:
 
     @property
     def outage(self) -> Outage | None:
-        return next(iter(self._http.outages.values()), None)
+        return next(iter(self._http.outages.values()), self._token.outage)
 
     @property
     def server_time(self) -> ServerTime | None:

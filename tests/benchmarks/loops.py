@@ -19,6 +19,12 @@ AT_ONCE = 50
 
 Measured = dict[str, float]
 
+BOTS = {
+    "ours": ("bot", "run"),
+    "unrecorded": ("tests.benchmarks.unrecorded",),
+    "ideal": ("tests.benchmarks.ideal",),
+}
+
 
 def measure(*, short: bool = False) -> list[Figure]:
     people, rounds = (40, 1) if short else (500, 3)
@@ -27,7 +33,7 @@ def measure(*, short: bool = False) -> list[Figure]:
         server = stack.enter_context(postgresql(folder))
         for round_ in range(rounds):
             for database in ("SQLite", "PostgreSQL"):
-                for bot, module in (("ours", ("bot", "run")), ("ideal", ("tests.benchmarks.ideal",))):
+                for bot, module in BOTS.items():
                     url = database_url(database, folder, server, f"{bot}_{round_}")
                     seen.setdefault(f"{bot} {database}", []).append(loops(module, url, people))
                 url = database_url(database, folder, server, f"calm_{round_}")
@@ -97,6 +103,14 @@ def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
             "ms",
             median("ideal", "cpu"),
             "hand-tuned",
+        ),
+        Figure(
+            "  the same, with and without the record of API calls",
+            median("ours", "cpu"),
+            "ms",
+            median("unrecorded", "cpu"),
+            "without",
+            at_most=1.05,
         ),
         Figure("  works in the database for one", median("calm", "works"), ""),
         Figure("  statements for one", median("calm", "statements"), ""),

@@ -26,14 +26,14 @@ class Front:
         """What it answers itself, by the beginning of the path."""
         self.delays: dict[str, float] = {}
         """Seconds after which it forwards, by the beginning of the path."""
-        self.seen: list[str] = []
+        self.dropped: set[str] = set()
+        """Headers that it does not forward."""
 
     def answer(self, path: str, status: int, text: str = "", **headers: str) -> None:
         kind = headers.pop("kind", "text/html")
         self.answers[path] = web.Response(status=status, text=text, content_type=kind, headers=headers)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append(f"{request.method} {request.path}")
         for path, delay in self.delays.items():
             if request.path.startswith(path):
                 await asyncio.sleep(delay)
@@ -47,7 +47,7 @@ class Front:
                     request.method,
                     f"{self.bot}{request.rel_url}",
                     data=await request.read() or None,
-                    headers={k: v for k, v in request.headers.items() if k != "Host"},
+                    headers={k: v for k, v in request.headers.items() if k not in {"Host", *self.dropped}},
                     allow_redirects=False,
                 ) as response,
             ):

@@ -109,6 +109,23 @@ async def test_a_call_that_is_interrupted_is_on_record_when_the_process_stops(wo
     assert made_for(world, asked, "status, outcome") == [(None, "no_answer")]
 
 
+async def test_a_write_whose_process_was_killed_is_on_record_once(world: World):
+    await world.start()
+    await world.authorized(world.sam, "/task warm up")
+    match = {"path": "/open-apis/task", "method": "POST"}
+    fault = await world.trouble(match, "delay_after", seconds=4, times=1)
+    asked = await world.say(world.sam, "/task Buy milk")
+    await world.struck(fault)
+    await world.kill()
+    assert made_for(world, asked) == []
+    await world.start()
+    await world.answer_to(asked, "Buy milk")
+    assert [(row[0], row[2], row[4]) for row in made_for(world, asked)] == [
+        ("POST", None, "no_answer"),
+        ("POST", 200, "succeeded"),
+    ]
+
+
 async def test_commands_that_do_not_call_the_platform_leave_no_record(world: World):
     await world.start()
     for command in ("/help", "/permissions", "/cancel"):

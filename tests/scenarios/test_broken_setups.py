@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bot.sandbox.lark.tenant import ScopeSwitch
-from tests.bot_process import Call, Forker, bot
+from tests.bot_process import Call, Forker, bot, later_bot
 from tests.ports import free_port
 from tests.proxy_and_certificates import DAY, Authority
 
@@ -207,7 +207,7 @@ async def test_a_bot_that_was_killed_is_seen_as_such(world: World):
 
 async def test_a_wrong_encrypt_key(front: Front, world: World):
     checked = await checkup(world, LARK_ENCRYPT_KEY="not-the-one-of-the-running-bot")
-    checked.says("webhook", "fail", "rejects events signed with LARK_ENCRYPT_KEY", "Restart `bot run`")
+    checked.says("webhook", "fail", "rejects LARK_ENCRYPT_KEY", "Restart `bot run`")
 
 
 async def test_a_wrong_verification_token(front: Front, world: World):
@@ -250,6 +250,13 @@ async def test_a_webhook_that_does_not_reach_the_bot(front: Front, world: World,
     checked = await checkup(world)
     checked.says("webhook", "fail", f"{front.origin}/lark/events", *words)
     assert checked.verdict("public URL") == "ok"
+
+
+@pytest.mark.parametrize("header", ["X-Lark-Request-Nonce", "X-Lark-Request-Timestamp"])
+async def test_a_proxy_that_drops_a_part_of_the_signature(front: Front, world: World, header: str):
+    front.dropped.add(header)
+    checked = await checkup(world)
+    checked.says("webhook", "fail", "signatures of events get lost", "headers and the body unchanged")
 
 
 # --- the port ----------------------------------------------------------------------------------------------
@@ -469,6 +476,26 @@ async def test_a_database_that_cannot_be_written(world: World, what: str):
     assert "chmod" in line
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP INDEX ix_events_received_at",
+        "DROP VIEW who_is_waiting",
+        "DROP TABLE device_authorizations",
+    ],
+)
+async def test_a_schema_that_is_not_that_of_its_revision(world: World, statement: str):
+    """Its revision is right, so that a comparison of numbers sees nothing."""
+    world.change(statement)
+    checked = await checkup(world)
+    checked.says("database", "fail", "schema", "Restore a backup")
+
+
+async def test_a_database_without_tables(world: World, tmp_path: Path):
+    checked = await checkup(world, BOT_DATABASE_URL=f"sqlite:///{tmp_path}/none.db")
+    checked.says("database", "fail", "bot db upgrade")
+
+
 async def test_a_folder_that_does_not_exist(world: World, tmp_path: Path):
     checked = await checkup(world, BOT_DATABASE_URL=f"sqlite:///{tmp_path}/nowhere/bot.db")
     checked.says("database file", "fail", "does not exist", "mkdir -p")
@@ -525,6 +552,17 @@ async def test_a_package_that_is_older_than_the_program_needs(world: World, tmp_
 
 
 # --- trouble everywhere ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [9 * 86400, 3600])
+async def test_the_start_warns_of_a_wrong_clock(world: World, seconds: int):
+    world.process = world.fork(later_bot(seconds))
+    log = world.directory / "bot.log"
+    await world.until(lambda: "clock" in log.read_text() and "WARNING" in log.read_text(), "a warning", 30)
+    (line, *_) = [each for each in log.read_text().splitlines() if "WARNING" in each and "clock" in each]
+    told, _, ahead = line.rpartition("seconds=")
+    assert told.endswith("this machine's clock and the platform's differ: set it by NTP platform=lark ")
+    assert abs(int(ahead) - seconds) <= 3
 
 
 async def test_when_everything_hangs_it_still_ends(front: Front, world: World):

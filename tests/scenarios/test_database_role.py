@@ -43,6 +43,7 @@ async def test_the_documented_role_suffices_for_the_bot_and_for_no_more(
             assert await replicas.one("SELECT count(*) FROM audit_log") > 5
             for forbidden in (
                 "UPDATE audit_log SET action = 'x'",
+                "UPDATE api_calls SET path = 'x'",
                 "DELETE FROM audit_log",
                 "TRUNCATE audit_log",
                 "UPDATE audit_retention SET days = 1",

@@ -190,7 +190,10 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await postpone(bot, device, min(now + pause, max(now, device.expires_at)), interval, failures)
+    until = now + pause
+    if now < device.expires_at < until:
+        until = device.expires_at
+    await postpone(bot, device, until, interval, failures)
 
 
 async def postpone(
@@ -207,6 +210,11 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
     """Check the owner of the tokens, and store the grant if that is the user who was asked."""
     # The code is used up: another worker that claimed it now would be refused, and the tokens would be lost.
     await postpone(bot, device, utc_now() + bot.lease, device.interval, device.failures)
+    with bot.tracer.span("consent", platform=device.user.platform, device=device.id):
+        await identify_and_store(bot, device, tokens)
+
+
+async def identify_and_store(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):

@@ -161,7 +161,7 @@ async def run_call(bot: Bot, run: Run) -> None:
             return
         if run.call.recalled_at is not None and not run.pending and not is_done(run):
             raise LeaseLost
-        while await make_step(bot, run):
+        while await traced_step(bot, run):
             pass
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
@@ -207,6 +207,11 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
         await finish_unknown(bot, run)
     else:
         await finish(bot, run.call, failed("crashed", replies.crashed(typed(run.call))))
+
+
+async def traced_step(bot: Bot, run: Run) -> bool:
+    with bot.tracer.span("call step", step=len(run.results)):
+        return await make_step(bot, run)
 
 
 async def make_step(bot: Bot, run: Run) -> bool:
