@@ -94,7 +94,7 @@ class DingTalkPlatform:
     always_asked = frozenset({IDENTITY_SCOPE})
     monolingual = True
     chat_link = None
-    device = narrowing = revocation = ephemeral = reactions = scope_applications = None
+    device = narrowing = revocation = ephemeral = reactions = scope_applications = directory = None
 
     def __init__(
         self,

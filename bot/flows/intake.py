@@ -94,6 +94,8 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
             await reject_too_many(bot, call, now)
         case Recorded.QUEUED:
             expect_acknowledgement(bot, call)
+            if bot.platform_of(event.user).directory is not None:
+                bot.unnamed.note(event.user)
 
 
 def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
