@@ -6,10 +6,11 @@ call is made, and the reason is a `NoToken`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Any, assert_never
 
 from bot.core.scopes import Requirement
 
@@ -110,6 +111,68 @@ Outcome = (
     Succeeded | InsufficientScope | AppScopeMissing | TokenRejected | RateLimited | Unreachable | Refused
 )
 """The result of an API call."""
+
+
+class ApiOutcome(StrEnum):
+    """An outcome in one word, for records and figures."""
+
+    SUCCEEDED = "succeeded"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    """The user has not granted what it needs. The bot asks for it."""
+    APP_SCOPE_MISSING = "app_scope_missing"
+    """The app has not enabled what it needs. An administrator is asked."""
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - an outcome, not a token
+    """The access token had expired or was revoked."""
+    RATE_LIMITED = "rate_limited"
+    REFUSED = "refused"
+    """Refused for another reason, which the user is told."""
+    NO_ANSWER = "no_answer"
+    """No usable response: whether a write was carried out is unknown."""
+
+
+def in_one_word(outcome: Outcome | None) -> ApiOutcome:
+    match outcome:
+        case Succeeded():
+            return ApiOutcome.SUCCEEDED
+        case InsufficientScope():
+            return ApiOutcome.INSUFFICIENT_SCOPE
+        case AppScopeMissing():
+            return ApiOutcome.APP_SCOPE_MISSING
+        case TokenRejected():
+            return ApiOutcome.TOKEN_REJECTED
+        case RateLimited():
+            return ApiOutcome.RATE_LIMITED
+        case Refused():
+            return ApiOutcome.REFUSED
+        case Unreachable() | None:
+            return ApiOutcome.NO_ANSWER
+        case _:
+            assert_never(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One HTTP request of an API call, and its response. There may be several: a probe before a write, for example."""
+
+    method: str
+    path: str
+    status: int | None
+    """The HTTP status. None if no response arrived."""
+    code: str | None
+    """The platform's code for the result, as text."""
+    log_id: str | None
+    """The id by which the platform finds the request in its logs."""
+    outcome: Outcome | None
+    """None if the request was interrupted before a response arrived."""
+    seconds: float
+
+
+Observe = Callable[[Exchange], None]
+"""Is told of each request, also of one that is interrupted."""
+
+
+def ignore(exchange: Exchange) -> None:
+    """Observe nothing."""
 
 
 @dataclass(frozen=True, slots=True)

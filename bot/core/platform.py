@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
+from bot.core.api import ApiCall, Json, Observe, Outcome, Refused, Unreachable, ignore
 from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Language, Words
@@ -118,8 +118,11 @@ class Platform(Protocol):
 
     # API calls
 
-    async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        """Make one API call as the user, once, and return its outcome after at most 10 seconds."""
+    async def call(self, api_call: ApiCall, access_token: Secret, observe: Observe = ignore) -> Outcome:
+        """Make one API call as the user, once, and return its outcome after at most 10 seconds.
+
+        `observe` is told of each request that is made with the user's token.
+        """
 
     @property
     def outage(self) -> Outage | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from bot.core.api import ApiCall, Outcome, Unreachable
+from bot.core.api import ApiCall, Observe, Outcome, Unreachable, ignore
 from bot.core.secrets import Secret
-from bot.dingtalk.outcomes import legacy_outcome_of, outcome_of
+from bot.dingtalk.outcomes import code_and_log_id, legacy_outcome_of, outcome_of
+from bot.transport.api_exchange import Reading, exchange
 from bot.transport.http_client import HttpClient
 
 TOKEN_HEADER = "x-acs-dingtalk-access-token"  # noqa: S105 - the name of a header
@@ -21,25 +22,27 @@ ROOT = "/v1.0/"
 LEGACY_ROOT = "/topapi/"
 
 
-async def call(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+async def call(
+    http: HttpClient, origin: str, api_call: ApiCall, token: Secret, observe: Observe = ignore
+) -> Outcome:
     """Make an API call once. While the platform is down, no write is sent, because its outcome could not be known."""
     if api_call.write is not None and http.last_call_failed:
-        probed = await send(http, origin, USERS_ME, token)
+        probed = await send(http, origin, USERS_ME, token, observe)
         if isinstance(probed, Unreachable):
             return Unreachable(probed.reason, may_have_arrived=False)
-    return await send(http, origin, api_call, token)
+    return await send(http, origin, api_call, token, observe)
 
 
-async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+READING = Reading(outcome_of, code_and_log_id)
+
+
+async def send(
+    http: HttpClient, origin: str, api_call: ApiCall, token: Secret, observe: Observe = ignore
+) -> Outcome:
     if not api_call.path.startswith(ROOT):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
         raise ValueError(f"Not the path of an API: {api_call.path!r}")
-    response = await http.fetch(
-        api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body
-    )
-    outcome = response if isinstance(response, Unreachable) else outcome_of(response, api_call.method)
-    http.last_call_failed = isinstance(outcome, Unreachable)
-    return outcome
+    return await exchange(http, origin, api_call, token, READING, observe)
 
 
 async def call_legacy(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:

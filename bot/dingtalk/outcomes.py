@@ -94,6 +94,14 @@ def classify(status: int, fields: Mapping[str, Any]) -> Outcome:
     return Refused(status, with_code(code, message), log_id, dict(fields))
 
 
+def code_and_log_id(response: HttpResponse, outcome: Outcome) -> tuple[str | None, str | None]:
+    """Return the code and the log id that a response states, as an operator looks them up."""
+    if isinstance(outcome, Succeeded):
+        return None, outcome.log_id
+    fields = parse_json_object(response.body) or {}
+    return code_of(fields) or None, request_id(fields)
+
+
 def code_of(fields: Mapping[str, Any]) -> str:
     code = fields.get("code") or fields.get("Code")
     return one_line(code, 120) if isinstance(code, str) else ""

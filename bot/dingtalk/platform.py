@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote
 
-from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
+from bot.core.api import ApiCall, Json, Observe, Outcome, Refused, Unreachable, ignore
 from bot.core.cards import Card
 from bot.core.events import Event, Outage, Received, Unauthentic
 from bot.core.language import Language, Words
@@ -238,8 +238,8 @@ class DingTalkPlatform:
 
     # --- calls
 
-    async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        return await call(self._http, self._app.api_url, api_call, access_token)
+    async def call(self, api_call: ApiCall, access_token: Secret, observe: Observe = ignore) -> Outcome:
+        return await call(self._http, self._app.api_url, api_call, access_token, observe)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
         """Make an API call as the app, and a second time with a new token if the first was rejected."""

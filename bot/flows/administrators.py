@@ -25,6 +25,7 @@ from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.genuine import only_genuine
+from bot.flows.calls import api_calls
 from bot.flows.calls.suspend import Wait, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events, users
@@ -61,7 +62,7 @@ async def suspend_for_administrator(
         return
     now = utc_now()
     words = list_scopes({scope: described[scope] for scope in scopes})
-    begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, now))
+    begun = await api_calls.write(bot, call, lambda c: begin(c, bot, call, scopes, words, now))
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
         return
@@ -95,7 +96,7 @@ async def suspend_for_administrator(
         ]
         return insert_all(c, bot, [*notes, *notices])
 
-    await deliver_all(bot, await bot.database.write(work))
+    await deliver_all(bot, await api_calls.write(bot, call, work))
     bot.signals.upkeep.set()
 
 
@@ -145,7 +146,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
             raise LeaseLost
         return insert_all(c, bot, [answer(bot, call, reply)])
 
-    await deliver_all(bot, await bot.database.write(work))
+    await deliver_all(bot, await api_calls.write(bot, call, work))
 
 
 MAX_REPORTS_PER_DAY = 10

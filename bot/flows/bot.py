@@ -26,6 +26,7 @@ from bot.store.queue import Claim
 from bot.store.retention import Retention
 
 if TYPE_CHECKING:
+    from bot.store.api_calls import MadeCall
     from bot.store.transaction import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class Bot:
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
     """The ids and users of calls whose message turned out to be recalled when the platform refused a reply to it. Chores
     cancel them. After a crash, the event or the next refusal adds them again."""
+    unrecorded: dict[tuple[str, int], list[MadeCall]] = field(default_factory=dict)
+    """API calls that were made and are not recorded yet, by the deferred call and its claim."""
     refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
     sign_in_throttle: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
     """Ten sign-ins a second, because they share the token endpoint's rate limit with authorizations and refreshes."""

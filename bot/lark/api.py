@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from bot.core.api import ApiCall, InsufficientScope, Outcome, Refused, Unreachable
+from bot.core.api import ApiCall, InsufficientScope, Observe, Outcome, Refused, Unreachable, ignore
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
-from bot.lark.outcomes import outcome_of
+from bot.lark.outcomes import code_and_log_id, outcome_of
 from bot.lark.refusal_messages import scopes_in_message
+from bot.transport.api_exchange import Reading, exchange
 from bot.transport.http_client import HttpClient
 
 CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
 """Makes an API call with the app's own token."""
 
 
-async def call(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+async def call(
+    http: HttpClient, origin: str, api_call: ApiCall, token: Secret, observe: Observe = ignore
+) -> Outcome:
     """Make one API call.
 
     After a call that got no usable response, a write is sent only if a harmless probe succeeds: otherwise its outcome
     could not be known.
     """
     if api_call.write is not None and http.last_call_failed:
-        probed = await send(http, origin, PROBE, token)
+        probed = await send(http, origin, PROBE, token, observe)
         if isinstance(probed, Unreachable):
             return Unreachable(probed.reason, may_have_arrived=False)
-    return await send(http, origin, api_call, token)
+    return await send(http, origin, api_call, token, observe)
 
 
-async def call_as_user(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+async def call_as_user(
+    http: HttpClient, origin: str, api_call: ApiCall, token: Secret, observe: Observe = ignore
+) -> Outcome:
     """Like `call`, with a user's token. Returns `InsufficientScope` for a refusal whose message names a scope."""
-    outcome = await call(http, origin, api_call, token)
+    outcome = await call(http, origin, api_call, token, observe)
     if isinstance(outcome, Refused) and (alternatives := scopes_in_message(outcome.message)):
         return InsufficientScope(any_of(*alternatives), outcome.log_id)
     return outcome
@@ -40,14 +45,14 @@ PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
 """A call that changes nothing and needs no scope."""
 
 
-async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+READING = Reading(outcome_of, code_and_log_id)
+
+
+async def send(
+    http: HttpClient, origin: str, api_call: ApiCall, token: Secret, observe: Observe = ignore
+) -> Outcome:
     """Send a call without probing. Raises ValueError for a path outside `/open-apis/`."""
     if not api_call.path.startswith("/open-apis/"):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
         raise ValueError(f"Not an OpenAPI path: {api_call.path!r}")
-    response = await http.fetch(
-        api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body
-    )
-    outcome = response if isinstance(response, Unreachable) else outcome_of(response, api_call.method)
-    http.last_call_failed = isinstance(outcome, Unreachable)
-    return outcome
+    return await exchange(http, origin, api_call, token, READING, observe)

@@ -85,6 +85,19 @@ def outcome_of(response: HttpResponse, method: str) -> Outcome:
     return classify(response.status, response.headers, response.body)
 
 
+def code_and_log_id(response: HttpResponse, outcome: Outcome) -> tuple[str | None, str | None]:
+    """Return the code and the log id that a response states, as an operator looks them up."""
+    if isinstance(outcome, Succeeded):
+        return "0", outcome.log_id
+    parsed = parse_json_object(response.body) or {}
+    code = parsed.get("code")
+    stated = one_line(str(code), MAX_CODE_LENGTH) if type(code) in {int, str} else None
+    return stated or None, read_log_id(response.headers, parsed)
+
+
+MAX_CODE_LENGTH = 120
+
+
 def is_redirect(status: int) -> bool:
     return 300 <= status < 400
 

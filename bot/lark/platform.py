@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote
 
-from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
+from bot.core.api import ApiCall, Json, Observe, Outcome, Refused, Unreachable, ignore
 from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Language, Words
@@ -204,8 +204,8 @@ class LarkPlatform:
 
     # --- calls
 
-    async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        return await call_as_user(self._http, self._open_url, api_call, access_token)
+    async def call(self, api_call: ApiCall, access_token: Secret, observe: Observe = ignore) -> Outcome:
+        return await call_as_user(self._http, self._open_url, api_call, access_token, observe)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
         """Make an API call as the app. Repeat it once with a new token if the platform rejects the token."""

@@ -97,7 +97,7 @@ def write(
     app: str | None = None,
     **detail: str | int | list[str] | None,
 ) -> None:
-    """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `end`).
+    """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `api_calls.end`).
 
     `app` is for an entry about no user.
     """
@@ -140,12 +140,16 @@ def begin(connection: Connection) -> None:
     connection.info[PENDING] = []
 
 
-def end(connection: Connection) -> None:
-    """Write the entries of a unit of work with one statement, in its transaction."""
-    if connection.info[PENDING]:
-        own_app = _own_app(connection)
-        rows = [noted | {"app": noted["app"] or own_app} for noted in connection.info[PENDING]]
-        connection.execute(WRITE[connection.dialect.name], rows)
+def pending(connection: Connection) -> list[Entry]:
+    """Return the entries of a unit of work that are still to be written, each with its app."""
+    own_app = _own_app(connection)
+    return [noted | {"app": noted["app"] or own_app} for noted in connection.info[PENDING]]
+
+
+def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Write entries with one statement."""
+    if entries:
+        connection.execute(WRITE[connection.dialect.name], entries)
 
 
 def _own_app(connection: Connection) -> str:
@@ -197,13 +201,18 @@ def record_retention(connection: Connection, period: timedelta, now: datetime) -
 PRUNE = pruning(audit_log, audit_log.c.at < BEFORE)
 
 
+def kept_since(connection: Connection, app: str, now: datetime, period: timedelta) -> datetime:
+    """Return before when an app's entries may be deleted: after `period`, or the time in the database if that is longer."""
+    recorded = connection.execute(RECORDED, {"own_app": app}).scalar()
+    allowed = DEFAULT_RETENTION if recorded is None else timedelta(days=recorded)
+    return now - max(period, allowed) - CLOCK_DIFFERENCE
+
+
 def prune(connection: Connection, now: datetime, period: timedelta, limit: int) -> int:
     """Delete entries older than `period`, or than the database allows if that is longer; return how many."""
     deleted = 0
     # Earlier releases, and a process that serves several apps, wrote entries without an app.
     for app in (*apps_of(connection), ""):
-        recorded = connection.execute(RECORDED, {"own_app": app}).scalar()
-        allowed = DEFAULT_RETENTION if recorded is None else timedelta(days=recorded)
-        before = now - max(period, allowed) - CLOCK_DIFFERENCE
+        before = kept_since(connection, app, now, period)
         deleted += connection.execute(PRUNE, {"own_app": app, "limit": limit, "before": before}).rowcount
     return deleted

@@ -7,7 +7,18 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from bot.store import attempts, audit, calls, outbox, replicas, requests, revocations, seen_events, sessions
+from bot.store import (
+    api_calls,
+    attempts,
+    audit,
+    calls,
+    outbox,
+    replicas,
+    requests,
+    revocations,
+    seen_events,
+    sessions,
+)
 
 EVENTS = timedelta(hours=24)
 """The platform redelivers an event for about seven hours. Not a setting: a forgotten event would be carried out again."""
@@ -26,6 +37,7 @@ class Retention:
     settled: timedelta = timedelta(days=30)
     """Of calls, messages, requests and revocations after they are settled, and of attempts."""
     audit: timedelta = audit.DEFAULT_RETENTION
+    """Of entries of the audit log, and of the calls that were made in a user's name."""
 
 
 DEFAULT = Retention()
@@ -50,4 +62,5 @@ def prune(connection: Connection, now: datetime, retention: Retention = DEFAULT)
         + revocations.prune(connection, settled_before, BATCH_SIZE)
         + replicas.prune(connection, now - REPLICAS, BATCH_SIZE)
         + audit.prune(connection, now, retention.audit, BATCH_SIZE)
+        + api_calls.prune(connection, now, retention.audit, BATCH_SIZE)
     )

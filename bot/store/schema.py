@@ -27,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 
+from bot.core.api import ApiOutcome
 from bot.core.calls import CallStatus, WaitsFor
 from bot.core.grants import GrantStatus, RevocationStatus
 from bot.core.messages import MessageStatus
@@ -190,7 +191,7 @@ deferred_calls = Table(
     required("chat_kind", Text, "direct or group"),
     optional("message_id", Text, "The message that asked"),
     required("command", Text, "The command's name, without slash"),
-    required("arguments", Text, "What followed the command"),
+    required("arguments", Text, "What followed the command; erased when the call ends"),
     time("asked_at", "When it was asked, by the platform's clock: the order of a user's calls"),
     time("received_at", "When it was recorded"),
     required("language", Text, "Language to answer in, where one must be chosen"),
@@ -238,6 +239,12 @@ deferred_calls = Table(
         Integer,
         "How often it was claimed because another worker's lease had ended, since its last step",
         server_default=text("0"),
+    ),
+    maybe_time("released_at", "When it was last released, after it had waited"),
+    optional(
+        "repeat_arguments",
+        Text,
+        "What followed the command, sealed, if its answer offers to try it again; erased when that is done or too late",
     ),
     one_of("status", CallStatus),
     one_of("chat_kind", ("direct", "group")),
@@ -287,6 +294,12 @@ deferred_calls = Table(
         where="settled_at IS NULL AND first_failed_at IS NOT NULL AND interim_at IS NULL",
     ),
     partial("ix_deferred_calls_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
+    partial(
+        "ix_deferred_calls_written",
+        "app",
+        "settled_at",
+        where="settled_at IS NOT NULL AND (arguments <> '' OR repeat_arguments IS NOT NULL)",
+    ),
     partial("ix_deferred_calls_message", "app", "message_id", where="message_id IS NOT NULL"),
     Index("ix_deferred_calls_user_key", "user_key", "id"),
     Index("ix_deferred_calls_request_id", "request_id"),
@@ -304,7 +317,9 @@ call_steps = Table(
         primary_key=True,
     ),
     required("number", Integer, "Counts the call's steps from 0", primary_key=True, autoincrement=False),
-    required("digest", Text, "Fingerprint of the step, to notice a changed command on replay"),
+    required(
+        "digest", Text, "Fingerprint of the step, to notice a changed command on replay; erased when the call ends"
+    ),
     required("is_write", Boolean, "Whether it changes something at the platform"),
     maybe_time("first_sent_at", "When a write first left; recorded before it does"),
     optional("result", Text, "The result, sealed; erased when the call settles"),
@@ -761,6 +776,37 @@ replicas = Table(
     comment="Processes that serve this database",
 )
 
+api_calls = Table(
+    "api_calls",
+    metadata,
+    required("id", Text, "Sorts by time", primary_key=True),
+    time("at", "When it was sent"),
+    required("user_key", UserKeyText, "In whose name: platform, app, tenant and open_id, joined by colons"),
+    required("call_id", Text, "The command that made it, a deferred call, which may be deleted earlier"),
+    required("step", Integer, "Counts the steps of that command from 0"),
+    required(
+        "attempt",
+        Integer,
+        "Counts the attempts of that command since it was last released; a rejected token is refreshed within one",
+    ),
+    required("method", Text, "HTTP method"),
+    required("path", Text, "Path at the platform, without the query"),
+    optional("status", Integer, "HTTP status; NULL: no response arrived"),
+    optional("code", Text, "The platform's code for the result; NULL: it stated none"),
+    optional("log_id", Text, "The id by which the platform finds it in its logs; NULL: it stated none"),
+    required("milliseconds", Integer, "How long it took"),
+    required("outcome", Text, "What it came to, in one word"),
+    app_of_user(),
+    one_of("outcome", ApiOutcome),
+    CheckConstraint("step >= 0 AND attempt >= 0 AND milliseconds >= 0", name="counts"),
+    Index("ix_api_calls_at", "app", "at"),
+    Index("ix_api_calls_user_key", "user_key", "at"),
+    Index("ix_api_calls_call_id", "call_id"),
+    partial("ix_api_calls_log_id", "log_id", where="log_id IS NOT NULL"),
+    partial("ix_api_calls_failed", "app", "at", where="outcome <> 'succeeded'"),
+    comment="Calls to the platform that were made in a user's name. Rows cannot be changed",
+)
+
 audit_log = Table(
     "audit_log",
     metadata,
@@ -780,6 +826,7 @@ audit_log = Table(
     app_of_writer(),
     Index("ix_audit_log_at", "app", "at"),
     Index("ix_audit_log_user_key", "user_key", "id"),
+    partial("ix_audit_log_subject_id", "subject_id", where="subject_id IS NOT NULL"),
     comment="What happened to which user. Rows cannot be changed, and not be deleted before the time in audit_retention",
 )
 

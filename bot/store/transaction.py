@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, text
 
-from bot.store import audit
+from bot.store import api_calls, audit
 from bot.store.batching import Batcher
 from bot.store.keyring import Keyring
 
@@ -135,8 +135,9 @@ def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
     """Run a unit of work for a driver; return its result, and whether it made something runnable."""
     connection.info[ANNOUNCED] = False
     audit.begin(connection)
+    api_calls.begin(connection)
     result = work(connection)
-    audit.end(connection)
+    api_calls.end(connection)
     return result, connection.info[ANNOUNCED]
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
-down_revision = "0017"
+down_revision = "0019"
 
 DEFAULT_DAYS = 365
 """As in revision 0017, whose guard is replaced."""

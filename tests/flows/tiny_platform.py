@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from bot.core.api import ApiCall, Json, Succeeded, TokenRejected
+from bot.core.api import ApiCall, Json, Observe, Succeeded, TokenRejected, ignore
 from bot.core.api import InsufficientScope as Insufficient
 from bot.core.cards import AuthorizationCard, Card
 from bot.core.language import Language, Words
@@ -68,7 +68,7 @@ class TinyPlatform:
     def user_key(self, open_id: str, tenant_key: str) -> UserKey:
         return UserKey(self.name, self.app_id, tenant_key, open_id)
 
-    async def call(self, api_call: ApiCall, access_token: Secret) -> Any:
+    async def call(self, api_call: ApiCall, access_token: Secret, observe: Observe = ignore) -> Any:
         staff_id, scopes = self.granted.get(access_token.reveal(), ("", frozenset()))
         if not staff_id:
             return TokenRejected(401)

@@ -30,6 +30,7 @@ from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows import administrators, cards
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.suspend import Wait, keep_results, suspend
 from bot.flows.outbox import (
     Draft,
@@ -196,7 +197,7 @@ async def suspend_for_consent(
             return None, []
         return None, insert_all(c, bot, cards.group_notes(bot, [call], in_group=False))
 
-    claimed, messages = await bot.database.write(work)
+    claimed, messages = await api_calls.write(bot, call, work)
     await deliver_all(bot, messages)
     return claimed
 
@@ -288,7 +289,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
         suspend(c, call, steps, Wait(WaitsFor.CONFIRMATION), now)
         return insert_all(c, bot, [message])
 
-    await deliver_all(bot, await bot.database.write(work))
+    await deliver_all(bot, await api_calls.write(bot, call, work))
 
 
 async def learn_time_zone(bot: Bot, call: DeferredCall) -> None:

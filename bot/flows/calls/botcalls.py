@@ -14,6 +14,7 @@ from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows.authorize.ask import ask_for_scopes
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.run_state import Run
 from bot.flows.outbox import deliver_all, typed
 from bot.store import call_steps, calls, grants
@@ -74,6 +75,6 @@ async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> N
             raise LeaseLost
         return steps, messages
 
-    run.steps, messages = await bot.database.write(work)
+    run.steps, messages = await api_calls.write(bot, call, work)
     bot.signals.upkeep.set()
     await deliver_all(bot, messages)

@@ -13,6 +13,7 @@ from bot.core.scopes import ScopeSet
 from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.run_state import Run
 from bot.flows.outbox import answer, deliver_all, insert_all, private_answer, typed
 from bot.store import call_steps, calls, granted_scopes, grants, users
@@ -60,7 +61,7 @@ async def finish(bot: Bot, call: DeferredCall, end: End) -> None:
             granted_scopes.used(c, call.user, end.used, call.command, now)
         return insert_all(c, bot, [draft])
 
-    messages = await bot.database.write(work)
+    messages = await api_calls.write(bot, call, work)
     if messages is None:
         raise LeaseLost
     await deliver_all(bot, messages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 from bot.core.api import (
@@ -51,6 +52,7 @@ from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.finish import failed, finish, finish_unknown
 from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import finished
@@ -114,9 +116,10 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
 
     Raises LeaseLost if another worker has claimed the call.
     """
-    if move.write is None:
-        return await bot.platform_of(run.call.user).call(move, token)
     number, digest, now = len(run.results), fingerprint(move), utc_now()
+    observe = partial(api_calls.note, bot, run.call, number)
+    if move.write is None:
+        return await bot.platform_of(run.call.user).call(move, token, observe)
 
     def record(c: Connection) -> datetime | None:
         if not call_steps.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
@@ -131,7 +134,7 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         run.steps.append(Step(number, digest, True, now, None))
     run.unsafe = move.write.keyed_for is None
     # Not in a `finally`, because a write whose request is cancelled has to stay marked.
-    outcome = await bot.platform_of(run.call.user).call(move, token)
+    outcome = await bot.platform_of(run.call.user).call(move, token, observe)
     run.unsafe = False
     return outcome
 
@@ -242,7 +245,7 @@ async def record(bot: Bot, run: Run) -> None:
             calls.made_step(c, run.call.id, run.call.claim)
         return recorded
 
-    if not await bot.database.write(work):
+    if not await api_calls.write(bot, run.call, work):
         raise LeaseLost
 
 
@@ -257,7 +260,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
             due_at = calls.schedule_in_order(c, call, at, utc_now()) if failed else at
             calls.requeue(c, call.id, call.claim, due_at, first_failed_at, made_step=failed)
 
-    await bot.database.write(work)
+    await api_calls.write(bot, call, work)
 
 
 async def put_back(bot: Bot, run: Run, runs_after: datetime) -> None:

@@ -28,6 +28,7 @@ from bot.core.words import replies
 from bot.core.words.refusals import explain_refusal
 from bot.flows.account import unused_scopes
 from bot.flows.bot import Bot, utc_now
+from bot.flows.calls import api_calls
 from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
 from bot.flows.calls.finish import (
     End,
@@ -177,6 +178,8 @@ async def run_call(bot: Bot, run: Run) -> None:
         context = {"error": type(error).__name__, "where": where_raised(error)}
         log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **context})
         await give_up_crashed(bot, run)
+    finally:
+        await api_calls.record_rest(bot, run.call)
 
 
 async def expire(bot: Bot, call: DeferredCall) -> None:
