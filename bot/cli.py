@@ -514,19 +514,21 @@ def explain(chosen: argparse.Namespace) -> int:
     def tell(c: Connection) -> Row:
         found = operator_stories.find(c, chosen.what)
         if len(found) != 1:
-            whats = "anything that is stored: no user, message, event, call or request"
-            raise NoSingleMatch(chosen.what, operator_stories.named(c, found), whats)
+            raise NoSingleMatch(chosen.what, operator_stories.named(c, found), NOTHING)
         return operator_stories.explain(c, chosen.what, found[0], now(), filter_of(c, chosen))
 
     return show(chosen, read(tell))
 
 
+NOTHING = "is no user of the bot, and no message, event, call, request or log id that is stored"
+
+
 class NoSingleMatch(BotError):
     """What an operator named is nothing, or several things."""
 
-    def __init__(self, asked: str, found: Sequence[str], nothing: str = "a user of the bot") -> None:
+    def __init__(self, asked: str, found: Sequence[str], nothing: str = "is not a user of the bot") -> None:
         if not found:
-            super().__init__(f"{asked!r} is not {nothing}. `bot users` lists the users.")
+            super().__init__(f"{asked!r} {nothing}. `bot users` lists the users.")
         else:
             more = f", and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
             listed = "; ".join(found[:MOST_NAMED])

@@ -14,7 +14,7 @@ PART = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DAYS = {"today": 0, "yesterday": 1}
 
-EXAMPLES = "write a time such as 2026-11-28T09:30, 2026-11-28T09:30Z, 2026-11-28 or today, or how long ago, such as 2h or 3d"
+EXAMPLES = "write a time such as 2026-11-28T09:30, 2026-11-28T09:30Z, 2026-11-28 or today, or an age such as 2h or 3d"
 
 
 def since(text: str) -> datetime:

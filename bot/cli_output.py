@@ -187,9 +187,9 @@ def _with_app(shape: Table | None, rows: Sequence[Row]) -> Table | None:
 
 
 def _is_section(value: Value) -> TypeGuard[Row | Sequence[Row]]:
-    """Whether a value is rows, or a mapping that contains more than integers."""
+    """Whether a value is rows, or a mapping that contains more than numbers."""
     if isinstance(value, Mapping):
-        return not all(isinstance(each, int) for each in value.values())
+        return not all(each is None or isinstance(each, (int, float)) for each in value.values())
     return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 

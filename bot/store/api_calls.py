@@ -115,7 +115,9 @@ def prune(connection: Connection, now: datetime, period: timedelta, limit: int) 
     return deleted
 
 
-_of_user = select(api_calls.c.id).where(api_calls.c.user_key == bind("user", api_calls.c.user_key)).limit(LIMIT)
+_of_user = (
+    select(api_calls.c.id).where(api_calls.c.user_key == bind("user", api_calls.c.user_key)).limit(LIMIT)
+)
 FORGET = delete(api_calls).where(api_calls.c.id.in_(_of_user))
 
 

@@ -216,7 +216,7 @@ class Filter:
     limit: int = 100
     """The largest number of rows, the latest first."""
 
-    def within(self, at: Column[datetime]) -> list[ColumnElement[bool]]:
+    def within(self, at: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
         """The condition that a time is in the period."""
         conditions: list[ColumnElement[bool]] = []
         if self.since is not None:

@@ -7,7 +7,7 @@ API calls are kept longer than a call, and still tell of it when it is deleted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -86,7 +86,7 @@ def find(connection: Connection, what: str) -> list[Subject]:
 
 def _find_by_id(connection: Connection, what: str) -> list[Subject]:
     own_apps = apps(connection)
-    finders = (
+    finders: tuple[Callable[[], list[Subject]], ...] = (
         lambda: _calls_where(connection, "call", deferred_calls.c.id == what),
         lambda: _requests_where(connection, asked.c.id == what),
         lambda: [each for app in own_apps for each in _event(connection, app, what)],
@@ -306,14 +306,17 @@ ORDER = {
 """The order of entries of one moment."""
 
 
-def _entry(source: str, at: datetime, what: str, kind: str, subject_id: str | None, detail: Row) -> Row:
+def _entry(source: str, at: datetime, what: str, about: tuple[str | None, str | None], detail: Any) -> Row:
+    kind, subject_id = about
+    if isinstance(detail, dict):
+        detail = {name: value for name, value in detail.items() if value is not None}
     return {
         "at": at,
         "source": source,
         "what": what,
         "subject_kind": kind,
         "subject_id": subject_id,
-        "detail": {name: value for name, value in detail.items() if value is not None},
+        "detail": detail,
     }
 
 
@@ -344,8 +347,7 @@ def _asked(connection: Connection, subject: Subject, chosen: Filter) -> list[Row
             "deferred_calls",
             row.asked_at,
             "asked",
-            "call",
-            row.id,
+            ("call", row.id),
             {
                 "command": row.command,
                 "chat": f"{row.chat_kind} {row.chat_id}",
@@ -370,7 +372,7 @@ def _received(connection: Connection, subject: Subject, chosen: Filter) -> list[
         .limit(chosen.limit)
     )
     found = [
-        _entry("events", row.received_at, "event_received", "call", row.id, {"event": row.event_id})
+        _entry("events", row.received_at, "event_received", ("call", row.id), {"event": row.event_id})
         for row in connection.execute(query)
     ]
     if found or subject.event is None:
@@ -380,7 +382,7 @@ def _received(connection: Connection, subject: Subject, chosen: Filter) -> list[
     alone = select(events.c.event_id, events.c.received_at, events.c.message_id).where(its_key)
     return [
         _entry(
-            "events", row.received_at, "event_received", "event", row.event_id, {"message": row.message_id}
+            "events", row.received_at, "event_received", ("event", row.event_id), {"message": row.message_id}
         )
         for row in connection.execute(alone)
     ]
@@ -394,14 +396,9 @@ def _audit_entries(connection: Connection, subject: Subject, chosen: Filter) -> 
         .limit(chosen.limit)
     )
     return [
-        _entry("audit_log", row.at, row.action, row.subject_kind, row.subject_id, _as_mapping(row.detail))
+        _entry("audit_log", row.at, row.action, (row.subject_kind, row.subject_id), parsed_detail(row.detail))
         for row in connection.execute(query)
     ]
-
-
-def _as_mapping(detail: str) -> Row:
-    parsed = parsed_detail(detail)
-    return parsed if isinstance(parsed, dict) else {"detail": parsed}
 
 
 def _audited_of(connection: Connection, subject: Subject) -> ColumnElement[bool]:
@@ -446,8 +443,7 @@ def _made(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]
             "api_calls",
             row.at,
             "api_call",
-            "call",
-            row.call_id,
+            ("call", row.call_id),
             {
                 "request": f"{row.method} {row.path}",
                 "outcome": row.outcome,
@@ -473,7 +469,7 @@ def _cards(connection: Connection, subject: Subject, chosen: Filter) -> list[Row
         .limit(chosen.limit)
     )
     return [
-        _entry("cards", row.sent_at, "card_shown", "request", row.id, {"message": row.message_id})
+        _entry("cards", row.sent_at, "card_shown", ("request", row.id), {"message": row.message_id})
         for row in connection.execute(query)
     ]
 
@@ -497,8 +493,7 @@ def _sent(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]
             "outgoing_messages",
             row.settled_at or row.created_at,
             f"{row.kind}_{row.status}",
-            "call" if row.call_id else "message",
-            row.call_id or row.id,
+            ("call", row.call_id) if row.call_id else ("message", row.id),
             {
                 "message": row.message_id,
                 "reason": row.reason,

@@ -137,6 +137,9 @@ def erase(connection: Connection, user: UserKey, operator: str) -> Erased | None
     An event keeps its id, without its message, as long as the platform may deliver it again: otherwise it would be
     carried out again.
     """
+    if connection.dialect.name == "sqlite":
+        # Otherwise what is deleted would stay in the file until something else is written there.
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
     # Locks out workers that claim one of them, and new calls.
     connection.execute(select(users.c.user_key).where(users.c.user_key == user).with_for_update())
     calls = select(deferred_calls.c.id, deferred_calls.c.status).where(deferred_calls.c.user_key == user)

@@ -318,7 +318,9 @@ call_steps = Table(
     ),
     required("number", Integer, "Counts the call's steps from 0", primary_key=True, autoincrement=False),
     required(
-        "digest", Text, "Fingerprint of the step, to notice a changed command on replay; erased when the call ends"
+        "digest",
+        Text,
+        "Fingerprint of the step, to notice a changed command on replay; erased when the call ends",
     ),
     required("is_write", Boolean, "Whether it changes something at the platform"),
     maybe_time("first_sent_at", "When a write first left; recorded before it does"),

@@ -15,9 +15,7 @@ from alembic import op
 revision = "0018"
 down_revision = "0017"
 
-OUTCOMES = (
-    "'succeeded', 'insufficient_scope', 'app_scope_missing', 'token_rejected', 'rate_limited', 'refused', 'no_answer'"
-)
+OUTCOMES = "'succeeded', 'insufficient_scope', 'app_scope_missing', 'token_rejected', 'rate_limited', 'refused', 'no_answer'"
 APP = {
     "sqlite": "substr(user_key, 1, instr(user_key, ':') + instr(substr(user_key, instr(user_key, ':') + 1), ':') - 1)",
     "postgresql": "split_part(user_key, ':', 1) || ':' || split_part(user_key, ':', 2)",
@@ -57,10 +55,10 @@ def create_table() -> None:
         "api_calls",
         required("id", sa.Text, "Sorts by time"),
         required("at", sa.DateTime(timezone=True), "When it was sent"),
+        required("user_key", sa.Text, "In whose name: platform, app, tenant and open_id, joined by colons"),
         required(
-            "user_key", sa.Text, "In whose name: platform, app, tenant and open_id, joined by colons"
+            "call_id", sa.Text, "The command that made it, a deferred call, which may be deleted earlier"
         ),
-        required("call_id", sa.Text, "The command that made it, a deferred call, which may be deleted earlier"),
         required("step", sa.Integer, "Counts the steps of that command from 0"),
         required(
             "attempt",

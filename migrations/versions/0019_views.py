@@ -186,9 +186,17 @@ GRANTS_BY_SCOPE = View(
         ("granted_at", "coalesce(records.granted_at, grants.authorized_at)", "When it was last granted"),
         ("asked_by", "records.asked_by", "The commands that asked for it, as JSON; NULL: none is recorded"),
         ("used_at", "records.used_at", "When a call that needs it was last answered; NULL: never"),
-        ("expires_at", ENDS_AT, "When the grant ends, unless it is refreshed; NULL: the platform does not say"),
+        (
+            "expires_at",
+            ENDS_AT,
+            "When the grant ends, unless it is refreshed; NULL: the platform does not say",
+        ),
         ("access_expires_at", "grants.access_expires_at", "When the access token expires"),
-        ("can_refresh", "grants.refresh_token IS NOT NULL", "Whether the bot can refresh it without the user"),
+        (
+            "can_refresh",
+            "grants.refresh_token IS NOT NULL",
+            "Whether the bot can refresh it without the user",
+        ),
     ],
     f"""FROM grants
 JOIN users ON users.user_key = grants.user_key
@@ -230,7 +238,11 @@ CONSENT_FUNNEL = View(
         ("refused", "requests.refused", "What of that was refused, as JSON"),
         ("asked_at", "requests.created_at", "When the bot first asked"),
         ("shown_at", "cards.sent_at", "When its card was first shown; NULL: not yet"),
-        ("opened_at", "requests.opened_at", "When its link was first opened; NULL: not yet, or by device code"),
+        (
+            "opened_at",
+            "requests.opened_at",
+            "When its link was first opened; NULL: not yet, or by device code",
+        ),
         (
             "returned_at",
             """coalesce(
@@ -419,7 +431,15 @@ CALL_STORY = View(
     "FROM deferred_calls AS calls",
     parts=[
         (
-            ["audit.subject_id", "audit.at", "audit.action", "audit.user_key", "audit.detail", "NULL", "NULL"],
+            [
+                "audit.subject_id",
+                "audit.at",
+                "audit.action",
+                "audit.user_key",
+                "audit.detail",
+                "NULL",
+                "NULL",
+            ],
             "FROM audit_log AS audit WHERE audit.subject_kind = 'call'",
         ),
         (
@@ -447,7 +467,15 @@ CALL_STORY = View(
             "FROM outgoing_messages AS messages WHERE messages.call_id IS NOT NULL",
         ),
         (
-            ["calls.id", "cards.sent_at", "'card_shown'", "calls.user_key", "calls.request_id", "NULL", "NULL"],
+            [
+                "calls.id",
+                "cards.sent_at",
+                "'card_shown'",
+                "calls.user_key",
+                "calls.request_id",
+                "NULL",
+                "NULL",
+            ],
             "FROM deferred_calls AS calls JOIN cards ON cards.id = calls.request_id WHERE cards.sent_at IS NOT NULL",
         ),
         (
