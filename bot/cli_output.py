@@ -159,8 +159,8 @@ TABLES: Mapping[str, Table] = {
     ),
 }
 """The tables, by the name of the command or part. JSON, and a wide table, contain every field."""
-NOT_SHOWN = {"explain.audit"}
-"""Parts of an answer that only JSON contains: the timeline includes them."""
+STORY = "explain"
+"""The answer whose empty facts are left out."""
 
 
 def as_text(name: str, answer: Row | Sequence[Row], room: Layout | None = None) -> str:
@@ -173,9 +173,10 @@ def as_text(name: str, answer: Row | Sequence[Row], room: Layout | None = None) 
     sections = [
         f"{_words(each)}\n{_indented(as_text(f'{name}.{each}', value, inner))}"
         for each, value in answer.items()
-        if _is_section(value) and f"{name}.{each}" not in NOT_SHOWN
+        if _is_section(value)
     ]
-    facts = {each: value for each, value in facts.items() if f"{name}.{each}" not in NOT_SHOWN}
+    if name.startswith(STORY):
+        facts = {each: value for each, value in facts.items() if shown(value) not in EMPTY}
     return "\n\n".join([*([_facts(facts, room)] if facts else []), *sections])
 
 

@@ -96,7 +96,7 @@ def in_words(ended: Revoked) -> str:
 
 # --- forgetting --------------------------------------------------------------------------------------------------
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds for which `bot forget` waits for the platform, and then for a running call."""
 PAUSE = 0.5
 
@@ -121,7 +121,7 @@ def forget(settings: Settings, text: str, *, unrevoked: bool) -> tuple[str, Row]
             await bot.database.enter(bot.worker, None)
             user = await own_user(bot, text)
             ended = await end_and_revoke(bot, user)
-            left = await revoked(bot, user)
+            left = await revoked(bot, user, 0.0 if unrevoked else PATIENCE)
             if left and not unrevoked:
                 raise NotRevoked(f"The platform has not confirmed the revocation of {left} tokens.")
             await reactions.remove_due(bot)
@@ -140,11 +140,11 @@ def forget(settings: Settings, text: str, *, unrevoked: bool) -> tuple[str, Row]
     return asyncio.run(run())
 
 
-async def revoked(bot: Bot, user: UserKey) -> int:
+async def revoked(bot: Bot, user: UserKey, patience: float) -> int:
     """Wait until the platform has revoked a user's tokens. Returns how many are left."""
-    give_up_at = asyncio.get_running_loop().time() + PATIENCE
+    give_up_at = asyncio.get_running_loop().time() + patience
     while left := await bot.database.read(lambda c: personal_data.unrevoked(c, user)):
-        if asyncio.get_running_loop().time() > give_up_at:
+        if asyncio.get_running_loop().time() >= give_up_at:
             return left
         await asyncio.sleep(PAUSE)
         await revoke_due(bot)

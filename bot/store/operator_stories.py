@@ -238,10 +238,10 @@ def explain(connection: Connection, what: str, subject: Subject, now: datetime, 
     recent = replace(chosen, limit=RECENT)
     waiting = (
         select(*CALL_COLUMNS)
-        .where(deferred_calls.c.user_key == user, LIVE_CALL)
+        .where(_of(subject, deferred_calls, deferred_calls.c.id), LIVE_CALL)
         .order_by(deferred_calls.c.asked_at, deferred_calls.c.id)
     )
-    open_request = REQUESTS.where(asked.c.user_key == user, LIVE_REQUEST)
+    open_request = REQUESTS.where(_requests_of_subject(subject), LIVE_REQUEST)
     return {
         "as_of": now,
         "asked": what,
@@ -274,8 +274,12 @@ def _calls_of(connection: Connection, subject: Subject, chosen: Filter) -> list[
 def _requests_of(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]:
     if subject.is_user:
         return requests(connection, chosen)
-    query = REQUESTS.where(asked.c.id.in_(subject.requests)).order_by(asked.c.id.desc())
-    return rows_of(connection, query)
+    return rows_of(connection, REQUESTS.where(_requests_of_subject(subject)).order_by(asked.c.id.desc()))
+
+
+def _requests_of_subject(subject: Subject) -> ColumnElement[bool]:
+    by_user: ColumnElement[bool] = asked.c.user_key == subject.user
+    return by_user if subject.is_user else asked.c.id.in_(subject.requests)
 
 
 def timeline(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]:
@@ -352,11 +356,20 @@ def _asked(connection: Connection, subject: Subject, chosen: Filter) -> list[Row
                 "command": row.command,
                 "chat": f"{row.chat_kind} {row.chat_id}",
                 "message": row.message_id,
-                "received_at": row.received_at,
+                "seconds_late": _late(row.asked_at, row.received_at),
             },
         )
         for row in connection.execute(query)
     ]
+
+
+def _late(asked_at: datetime, received_at: datetime) -> int | None:
+    """Return how late a message arrived, if that is worth mentioning."""
+    seconds = round((received_at - asked_at).total_seconds())
+    return seconds if seconds >= MIN_LATE_SECONDS else None
+
+
+MIN_LATE_SECONDS = 5
 
 
 def _received(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]:
@@ -460,11 +473,10 @@ def _made(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]
 
 
 def _cards(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]:
-    of_subject = asked.c.user_key == subject.user if subject.is_user else asked.c.id.in_(subject.requests)
     query = (
         select(asked.c.id, cards.c.sent_at, cards.c.message_id)
         .join(cards, cards.c.id == asked.c.id)
-        .where(of_subject, cards.c.sent_at.is_not(None), *chosen.within(cards.c.sent_at))
+        .where(_requests_of_subject(subject), cards.c.sent_at.is_not(None), *chosen.within(cards.c.sent_at))
         .order_by(asked.c.id.desc())
         .limit(chosen.limit)
     )
