@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, or_, select
 
 from bot.core.people import UserKey
 from bot.core.requests import RequestStatus
@@ -94,6 +94,8 @@ def _find_by_id(connection: Connection, what: str) -> list[Subject]:
         lambda: _api_calls_where(connection, "log_id", api_calls.c.log_id == what),
         lambda: _api_calls_where(connection, "api_call", api_calls.c.id == what),
         lambda: _api_calls_where(connection, "call", api_calls.c.call_id == what),
+        lambda: _opening(connection, "attempt", authorization_attempts, what),
+        lambda: _opening(connection, "device_authorization", device_authorizations, what),
         lambda: _audited(connection, what),
     )
     return next((found for finder in finders if (found := finder())), [])
@@ -156,6 +158,12 @@ def _message(connection: Connection, own_apps: list[str], message_id: str) -> li
     if row.call_id is not None:
         return _calls_where(connection, "message", deferred_calls.c.id == row.call_id)
     return [Subject("message", row.user_key, others=frozenset({row.id}))]
+
+
+def _opening(connection: Connection, kind: str, table: Table, row_id: str) -> list[Subject]:
+    """An opening of a request's link, or a device code of it."""
+    of_opening = select(table.c.request_id).where(table.c.id == row_id)
+    return _requests_where(connection, asked.c.id.in_(of_opening), kind=kind)
 
 
 def _api_calls_where(connection: Connection, kind: str, *conditions: ColumnElement[bool]) -> list[Subject]:
