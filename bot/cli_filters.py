@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, time, timedelta
@@ -65,9 +64,9 @@ def statuses(allowed: Callable[[], Collection[str]] | None = None) -> Callable[[
         known = allowed() if allowed is not None else words
         for word in words:
             if word not in known:
-                close = difflib.get_close_matches(word, known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
-                raise argparse.ArgumentTypeError(f"{word!r} is not a status here: {hint}")
+                raise argparse.ArgumentTypeError(
+                    f"{word!r} is not a status here: choose from {', '.join(known)}"
+                )
         return words
 
     return read

@@ -298,6 +298,9 @@ async def test_a_name_that_cannot_be_read_is_not_asked_for_again_on_that_day(wor
     await world.until(lambda: len(world.rows(asked)) == 2, "the other's turn")
     assert before in world.rows(asked)
     assert len(world.requests(of_wei)) == 2
+    world.change("UPDATE users SET name_asked_at = datetime('now', '-25 hours') || '.000000'")
+    await world.answer_to(await world.say(world.wei, "/help"))
+    await world.until(lambda: len(world.requests(of_wei)) == 3, "the next day's turn")
     assert await name_of(world, world.wei) is None
 
 
