@@ -18,7 +18,7 @@ from aiohttp import web
 from bot.core.errors import ConfigurationError
 from bot.core.events import Outage
 from bot.core.platform import Platform
-from bot.flows import takeover
+from bot.flows import observations, takeover
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.bot import Bot, utc_now
 from bot.flows.chores import CHORES, record_retention, repeat, upkeep_on_signal
@@ -77,6 +77,8 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             retention=Retention(settings.retention, settings.audit_retention),
         )
         database.on_work(bot.signals.calls.set)
+        database.on_entry(partial(observations.committed, bot))
+        database.outages.listen(observations.database_away, observations.database_back)
         yield refit(bot)
 
 
@@ -127,12 +129,18 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             # Objects created during startup live as long as the process: keep the garbage collector from traversing them.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
             await stop.wait()
             on_stop()
             log.info("stopping")
         finally:
             await shut_down(bot, runner, worker, tasks, ingress_stack)
+
+
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Nearly everything that a loop allocates is freed by reference counting, and CPython's default collects every 700
+allocations."""
 
 
 async def listen(runner: web.AppRunner, settings: Settings) -> None:
@@ -170,6 +178,7 @@ async def shut_down(
     with contextlib.suppress(Exception):
         async with asyncio.timeout(DEREGISTER_TIMEOUT):
             await bot.database.write(lambda c: replicas.remove(c, bot.worker))
+            observations.replica_left(bot.worker)
 
 
 async def finish_background(bot: Bot) -> None:

@@ -22,6 +22,7 @@ from bot.dingtalk.commands import WORDS as DINGTALK_WORDS
 from bot.dingtalk.frames import Frame
 from bot.dingtalk.platform import DingTalkPlatform
 from bot.findings import Finding
+from bot.flows import observations
 from bot.flows.bot import Bot
 from bot.flows.intake import accept_event
 from bot.lark import stream as stream_of_lark
@@ -149,7 +150,11 @@ async def accept_received(bot: Bot, received: Received) -> Json:
         case UrlVerification():
             return None
         case event:
-            return await accept_event(bot, event) or None
+            try:
+                return await accept_event(bot, event) or None
+            except Exception as error:
+                observations.failed(bot, "an event was not accepted", error)
+                raise EventNotAccepted(type(error).__name__) from error
 
 
 class DingTalkEntry:

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from bot.core.builtin_commands import AUTHORIZE
-from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
+from bot.core.calls import CallStatus, DeferredCall, Wait, WaitsFor
 from bot.core.cards import AdministratorCard
 from bot.core.decisions import PROPAGATION_RETRIES
 from bot.core.errors import LeaseLost
 from bot.core.language import Words
-from bot.core.messages import Content, NotSent
+from bot.core.messages import Content, Destination, NotSent
 from bot.core.people import UserKey
 from bot.core.platform import Platform, ScopeApplication
 from bot.core.retry import backoff
@@ -23,10 +23,12 @@ from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choos
 from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
-from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls import api_calls
-from bot.flows.calls.suspend import Wait, suspend
+from bot.flows.calls.genuine import only_genuine
+from bot.flows.calls.run_state import Run
+from bot.flows.calls.suspend import suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events, users
 from bot.store.cards import RenderedCard, record_shown
@@ -38,13 +40,7 @@ log = logging.getLogger(__name__)
 
 
 async def suspend_for_administrator(
-    bot: Bot,
-    call: DeferredCall,
-    needs: Requirement,
-    steps: Sequence[Step],
-    *,
-    named_by_platform: Iterable[Scope] = (),
-    guess: bool = False,
+    bot: Bot, run: Run, needs: Requirement, *, named_by_platform: Iterable[Scope] = (), guess: bool = False
 ) -> None:
     """Suspend a claimed call until the app has scopes for `needs`, and inform its user and the administrators.
 
@@ -52,6 +48,7 @@ async def suspend_for_administrator(
     not say that the app lacks them, but the user's consent did not help. The bot then cannot see when they are enabled,
     so it retries the call with growing pauses.
     """
+    call = run.call
     platform = bot.platform_of(call.user)
     enabled = await platform.enabled_scopes()
     described = await platform.describe_scopes(named(needs))
@@ -86,12 +83,17 @@ async def suspend_for_administrator(
         return platform.render_reply(publish_a_version(words), users.language(c, admin))
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), now)
+        suspend(c, run, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), now)
         app = (platform.name, platform.app_id)
         # The cards name this call already, unless the scopes have just been enabled.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, now)
         notices = [
-            draft(bot, admin, in_language_of(c, admin), kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
+            draft(
+                Destination(admin),
+                in_language_of(c, admin),
+                kind="notice",
+                key=f"{wait.id}/{admin.open_id[-12:]}",
+            )
             for admin in admins
         ]
         return insert_all(c, bot, [*notes, *notices])
@@ -142,7 +144,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     now = utc_now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "unknown_scope", now):
+        if not calls.settle(c, call, CallStatus.FAILED, "unknown_scope", now):
             raise LeaseLost
         return insert_all(c, bot, [answer(bot, call, reply)])
 
@@ -173,7 +175,7 @@ def refuse_call(
     c: Connection, bot: Bot, call: DeferredCall, words: Words, now: datetime
 ) -> list[OutgoingMessage]:
     """Fail a call whose user has reached the daily limit of reports. Returns its answer."""
-    if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", now):
+    if not calls.settle(c, call, CallStatus.FAILED, "administrators_told_enough", now):
         raise LeaseLost
     return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
@@ -395,8 +397,10 @@ async def show_with_key(
         if not card.waiting:
             # The scopes were enabled or are no longer needed: this administrator need not know of them.
             return True
-        message = draft(bot, admin, content, kind="administrator_card", key=key)
-        await deliver_all(bot, await bot.database.write(lambda c: insert_all(c, bot, [message])))
+        message = draft(Destination(admin), content, kind="administrator_card", key=key)
+        messages = await bot.database.write(lambda c: insert_all(c, bot, [message]))
+        observations.administrator_asked(admin, frozenset(card.scopes))
+        await deliver_all(bot, messages)
         return True
     if before.message_id is None:
         return before.settled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,9 @@ from bot.core.commands import Registry
 from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
+from bot.flows import observations
 from bot.flows.replica_memory import (
+    Askers,
     HeartbeatRecord,
     RepeatedAnswers,
     SilentReplicas,
@@ -28,8 +29,6 @@ from bot.store.retention import Retention
 if TYPE_CHECKING:
     from bot.store.api_calls import MadeCall
     from bot.store.transaction import Connection, Database
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -73,6 +72,7 @@ class Bot:
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
     unnamed: UnnamedUsers = field(default_factory=UnnamedUsers)
+    askers: Askers = field(default_factory=Askers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
     """The ids and users of calls whose message turned out to be recalled when the platform refused a reply to it. Chores
     cancel them. After a crash, the event or the next refusal adds them again."""
@@ -147,10 +147,10 @@ class Bot:
         while True:
             try:
                 return await self.database.write(work)
-            except Exception:
+            except Exception as error:
                 if asyncio.get_running_loop().time() > give_up_at:
                     raise
-                log.exception("write failed, retrying")
+                observations.failed(self, "write failed, retrying", error)
                 await asyncio.sleep(WRITE_RETRY_INTERVAL)
 
     def callback_url(self, platform: Platform) -> str:

@@ -8,7 +8,6 @@ crash interrupts is due again when its lease expires.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words import replies
 from bot.core.words.refusals import card_refused
+from bot.flows import correlation, observations
 from bot.flows.authorize.open import link_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import (
@@ -51,8 +51,6 @@ from bot.store import cards as deliveries
 from bot.store.cards import RenderedCard
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
 
 FACES = {
     RequestStatus.OPEN: Face.WAITING,
@@ -137,7 +135,7 @@ def was_opened(
     asked = link_scopes(bot, request)
     if bot.by_device:
         return device is not None and device.link is not None and device.scopes == asked
-    return attempts.was_opened(c, request.id, asked)
+    return request.opened_at is not None and attempts.was_opened(c, request.id, asked)
 
 
 def device_link(device: DeviceAuthorization) -> DeviceLink | None:
@@ -190,6 +188,11 @@ async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredC
 
 async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Send or update a claimed card. Returns whether it has to be updated again."""
+    with correlation.of_call(asked) if asked else await correlation.of_request(bot, request.id, request.user):
+        return await bring_up_to_date(bot, request, asked)
+
+
+async def bring_up_to_date(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None) -> bool:
     live, platform = is_live(request.status), bot.platform_of(request.user)
     age = utc_now() - request.created_at
     if request.card.message_id is None and not live and age > platform.limits.idempotency_window:
@@ -247,7 +250,10 @@ async def announce_change(
     if card.face in ANNOUNCED_FACES:
         notes.append(
             draft(
-                bot, request.user, content, kind="notice", key=f"{card_key(request)}-{card.face.value}"[:50]
+                Destination(request.user),
+                content,
+                kind="notice",
+                key=f"{card_key(request)}-{card.face.value}"[:50],
             )
         )
     return await record_shown(bot, request, request.card.message_id, ephemeral=False, notes=notes)
@@ -315,6 +321,7 @@ async def record_shown(
     await deliver_all(bot, messages)
     if wanted is None:
         return await make_due_again(bot, request)
+    observations.card_shown(request, face_of(request), message_id)
     return wanted > version
 
 
@@ -324,10 +331,7 @@ async def make_due_again(bot: Bot, request: AuthorizationRequest) -> bool:
 
 
 async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
-    log.warning(
-        "card not shown",
-        extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
-    )
+    observations.card_not_shown(request, problem)
     if problem.retry:
         until = retry_time(utc_now(), request.card.attempts, problem.retry_after)
         postponed = await bot.database.write(

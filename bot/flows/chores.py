@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bot.flows import administrators, cards, outbox, takeover, tokens
+from bot.flows import administrators, cards, observations, outbox, takeover, tokens
 from bot.flows.authorize import device
 from bot.flows.authorize.callback import complete_stranded
 from bot.flows.authorize.end import expire_overdue
@@ -39,8 +39,8 @@ async def repeat(bot: Bot, chore: Chore) -> None:
     while True:
         try:
             await chore.do(bot)
-        except Exception:
-            log.exception("chore failed", extra={"chore": chore.name})
+        except Exception as error:
+            observations.failed(bot, "chore failed", error, chore=chore.name)
         # At a random interval, because replicas that were started together would otherwise run chores simultaneously.
         await asyncio.sleep(chore.interval * random.uniform(0.75, 1.0))  # noqa: S311
 
@@ -55,8 +55,8 @@ async def upkeep_on_signal(bot: Bot) -> None:
             await cards.show_due_cards(bot)
             await administrators.show_due_cards(bot)
             await revoke_due(bot)
-        except Exception:
-            log.exception("upkeep failed")
+        except Exception as error:
+            observations.failed(bot, "upkeep failed", error)
 
 
 async def promote_queued_calls(bot: Bot) -> None:
@@ -78,6 +78,8 @@ async def heartbeat(bot: Bot) -> None:
         key_rotation.learn_of_others(c, now)
 
     await bot.database.write(work)
+    if bot.heartbeat.written_at is None:
+        observations.replica_joined(bot.worker)
     bot.heartbeat.record()
 
 

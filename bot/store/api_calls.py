@@ -83,8 +83,11 @@ def begin(connection: Connection) -> None:
     connection.info[PENDING] = []
 
 
-def end(connection: Connection) -> None:
-    """Write the recorded calls of a unit of work, and its audit entries. On PostgreSQL that is one statement."""
+def end(connection: Connection) -> Sequence[audit.Entry]:
+    """Write the recorded calls of a unit of work, and its audit entries, which are returned.
+
+    On PostgreSQL that is one statement.
+    """
     made: list[MadeCall] = connection.info[PENDING]
     entries = audit.pending(connection)
     if not made:
@@ -95,10 +98,12 @@ def end(connection: Connection) -> None:
     else:
         given = as_rows("postgresql", (each.values() | {"user_key": str(each.user)} for each in made))
         if entries:
-            first = [entries[0] | {"given": given}]
-            connection.execute(ADD_WITH_AUDIT, first + [each | {"given": "[]"} for each in entries[1:]])
+            first, *others = audit.rows_of(connection, entries)
+            rows = [first | {"given": given}, *(each | {"given": "[]"} for each in others)]
+            connection.execute(ADD_WITH_AUDIT, rows)
         else:
             connection.execute(ADD_GIVEN, {"given": given})
+    return entries
 
 
 # --- deleting ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ return when that is committed. Connections that each commit alone would compete 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -29,7 +31,7 @@ from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
 from bot.store.presence_lock import SUFFIX, PresenceFile
 from bot.store.statements import APPS
-from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
+from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction, watched
 
 VIEW_THREADS = 2
 MAX_BATCH = 100
@@ -71,6 +73,8 @@ def _set_pragmas(connection: Any, record: object) -> None:
 class _Write:
     work: Work[Any]
     done: asyncio.Future[Any]
+    context: contextvars.Context
+    """The caller's."""
 
 
 _Completions = list[Callable[[], None]]
@@ -97,17 +101,19 @@ class SqliteDatabase(Database):
         self._of_view_thread = threading.local()
         self._connections: list[Connection] = []
 
+    @watched
     @with_known_keys
     async def write(self, work: Work[T]) -> T:
         if self._closed:
             raise RuntimeError("The database is closed.")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(_Write(work, done))
+        self._waiting.append(_Write(work, done, contextvars.copy_context()))
         if self._writing is None:
             self._writing = loop.create_task(self._write_waiting())
         return await done
 
+    @watched
     @with_known_keys
     async def read(self, work: Work[T]) -> T:
         if self._reader is None:
@@ -120,12 +126,19 @@ class SqliteDatabase(Database):
         # A process that recovers the file after a crash locks out even readers for a moment.
         return await self._view(work)
 
+    @watched
     @with_known_keys
     async def view(self, work: Work[T]) -> T:
         return await self._view(work)
 
     async def _view(self, work: Work[T]) -> T:
         return await self._in_thread(self._view_threads, lambda: _in_snapshot(self._view_connection(), work))
+
+    def is_unavailable(self, error: Exception) -> bool:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return isinstance(
+            cause, OSError | sqlite3.OperationalError | sqlite3.DatabaseError
+        ) and not isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError)
 
     async def probe(self) -> None:
         await super().probe()
@@ -254,9 +267,11 @@ class SqliteDatabase(Database):
             batch.append(write)
             driver.execute("SAVEPOINT work")
             try:
-                result, announces = run_in_transaction(connection, write.work)
-                completions.append(_result(write.done, result))
-                announced |= announces
+                done = run_in_transaction(connection, write.work)
+                completions.append(_result(write.done, done.result))
+                if done.entries:
+                    completions.append(partial(write.context.run, self._report, done.entries))
+                announced |= done.announced
             except Exception as error:
                 driver.execute("ROLLBACK TO work")
                 completions.append(_failure(write.done, error))

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from bot.core.api import Json, Unreachable
+from bot.core.availability import Availability
 from bot.core.events import Outage
 from bot.core.network import DIRECT, Network
 from bot.core.secrets import Secret
@@ -32,6 +34,13 @@ MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=6)
 """Seconds for one attempt. `connect` is shorter than `total`, so that a timeout while connecting raises its own
 exception: the request was then certainly not sent."""
+
+
+UNANSWERED = 3
+"""Requests in a row without an answer after which a host counts as away."""
+
+GATEWAY_FAILED = frozenset({502, 503, 504})
+"""Statuses of a gateway whose platform does not answer. A response in JSON is one of the platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,9 @@ class HttpClient:
         self._options, self._log_outages = ConnectionOptions(network), log_outages
         self._token_header = token_header
         self.outages: dict[str, Outage] = {}
-        """Hosts whose last request could not be sent, by name."""
+        """Hosts whose last request could not be sent, or whose last requests were not answered, by name."""
+        self._availability: dict[str, Availability] = {}
+        """Of the hosts that were away, or may be."""
         self._session: aiohttp.ClientSession | None = None
         self.last_call_failed = False
         """Whether the last API call had no usable response."""
@@ -106,6 +117,7 @@ class HttpClient:
         if body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json; charset=utf-8"
             data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+        started = time.monotonic()
         try:
             async with self._open_session().request(
                 method,
@@ -118,16 +130,23 @@ class HttpClient:
                 **self._options.for_url(url),
             ) as response:
                 content = drop_if_costly(await read_bounded(response))
-                if self.outages:
+                self._log_request(method, url, started, status=response.status)
+                if response.status in GATEWAY_FAILED and not (content or b"").lstrip().startswith(b"{"):
+                    self._record_outage(url, f"HTTP {response.status}", certain=False)
+                elif self._availability:
                     self._record_success(url)
                 return HttpResponse(response.status, response.headers, mask_token(content, token))
         except NOTHING_SENT as problem:
             reason = describe_error(problem)
-            self._record_outage(url, reason)
+            self._log_request(method, url, started, reason=reason)
+            self._record_outage(url, reason, certain=True)
             return Unreachable(reason, may_have_arrived=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             # When a connection breaks, even a kept-alive one, it is unknown how much of the request arrived.
-            return Unreachable(describe_error(problem), may_have_arrived=True)
+            reason = describe_error(problem)
+            self._log_request(method, url, started, reason=reason)
+            self._record_outage(url, reason, certain=False)
+            return Unreachable(reason, may_have_arrived=True)
 
     def _token_headers(self, token: Secret) -> dict[str, str]:
         if self._token_header is not None:
@@ -136,15 +155,42 @@ class HttpClient:
 
     def _record_success(self, url: str) -> None:
         host = urlsplit(url).hostname or ""
-        if self.outages.pop(host, None) and self._log_outages:
-            log.info("the platform can be reached again", extra={"host": host})
+        self.outages.pop(host, None)
+        availability = self._availability.get(host)
+        lasted = availability.succeeded(time.monotonic()) if availability is not None else None
+        if lasted is not None and self._log_outages:
+            log.info("the platform can be reached again", extra={"host": host, "seconds": round(lasted, 1)})
 
-    def _record_outage(self, url: str, reason: str) -> None:
+    def _record_outage(self, url: str, reason: str, *, certain: bool) -> None:
+        """Record that a request was not answered. `certain`: it could not even be sent."""
         host = urlsplit(url).hostname or ""
+        availability = self._availability.setdefault(host, Availability(UNANSWERED))
+        begins = availability.failed(time.monotonic(), certain=certain)
+        if availability.since is None:
+            return
         before = self.outages.get(host)
         self.outages[host] = Outage(before.since if before else datetime.now(UTC), reason)
-        if self._log_outages and (before is None or before.reason != reason):
+        if begins and self._log_outages:
             log.warning("the platform cannot be reached", extra={"host": host, "reason": reason})
+
+    def _log_request(
+        self, method: str, url: str, started: float, *, status: int | None = None, reason: str | None = None
+    ) -> None:
+        """Log a request without its query, which may contain what a user wrote."""
+        if log.isEnabledFor(logging.DEBUG):
+            parts = urlsplit(url)
+            ended = {"status": status} if reason is None else {"reason": reason}
+            took = round((time.monotonic() - started) * 1000)
+            log.debug(
+                "request",
+                extra={
+                    "method": method,
+                    "host": parts.netloc,
+                    "path": parts.path,
+                    **ended,
+                    "milliseconds": took,
+                },
+            )
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:

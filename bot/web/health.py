@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -11,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.core.events import Outage
 from bot.core.platform import Platform
+from bot.flows import observations
 from bot.flows.bot import utc_now
 from bot.store import operator_queries
 from bot.web.app_keys import BOT, INGRESSES
@@ -62,7 +62,7 @@ async def is_database_up(request: web.Request) -> bool:
         async with asyncio.timeout(PROBE_TIMEOUT):
             await bot.database.probe()
     except Exception as error:
-        bot.refusals.note("database not reachable", type(error).__name__, logging.ERROR, error)
+        observations.failed(bot, "database not reachable", error)
         return False
     return bot.heartbeat.is_recent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +10,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.core.platform import Platform
+from bot.flows import correlation, observations
 from bot.flows.bot import Bot
 from bot.flows.throttling import RepeatedLogs
 from bot.web import account, authorize, health, in_client, login, webhook
 from bot.web.app_keys import BOT, INGRESSES, Ingresses
 from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show
 from bot.web.rendering import load_client_page
-from bot.web.request_headers import is_navigation
+from bot.web.request_headers import is_navigation, trace_ids
 from bot.web.security import MAX_BODY_SIZE
 from bot.web.session import CsrfError
 
@@ -28,7 +28,7 @@ PageHandler = Callable[[web.Request], Awaitable[web.Response]]
 
 def build(bot: Bot, ingresses: Ingresses) -> web.Application:
     """Return the bot's web application. A platform that is not in `ingresses` posts its events to its webhooks."""
-    app = web.Application(middlewares=[show_errors], client_max_size=MAX_BODY_SIZE)
+    app = web.Application(middlewares=[correlate, show_errors], client_max_size=MAX_BODY_SIZE)
     app[BOT] = bot
     app[INGRESSES] = ingresses
     app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
@@ -96,6 +96,13 @@ BROWSER_ROUTES = [
 
 
 @web.middleware
+async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Bind the ids that the proxy has given the request."""
+    with correlation.bind(**trace_ids(request)):
+        return await handler(request)
+
+
+@web.middleware
 async def show_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond to an unknown path, or to an error of the bot, with a page for people. The status is kept for programs."""
     if authorize.has_stray_code(request):
@@ -120,8 +127,6 @@ async def show_errors(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPException:
         raise
     except Exception as error:
-        # Logged by `refusals`, which limits repetitions: while the database is down, every request can cause one.
         resource = request.match_info.route.resource
-        where = resource.canonical if resource else ""
-        bot.refusals.note("request failed", f"{type(error).__name__} at {where}", logging.ERROR, error)
+        observations.failed(bot, "request failed", error, route=resource.canonical if resource else "")
         return show(request, ERROR_PAGE)

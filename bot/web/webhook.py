@@ -7,6 +7,7 @@ import logging
 from aiohttp import web
 
 from bot.core.events import Unauthentic, UrlVerification
+from bot.flows import observations
 from bot.flows.intake import accept_event
 from bot.flows.throttling import RepeatedLogs
 from bot.web.app_keys import BOT, require_platform
@@ -28,7 +29,7 @@ async def receive(request: web.Request) -> web.Response:
             request.app[ADVICE].note(advice, reason, logging.ERROR)
             return web.json_response({"msg": "refused"}, status=status)
         case Unauthentic(reason=reason, status=status):
-            bot.refusals.note("webhook refused", reason, logging.WARNING)
+            observations.event_refused(bot, reason)
             return web.json_response({"msg": "refused"}, status=status)
         case UrlVerification(answer=answer):
             return web.json_response(answer)

@@ -343,7 +343,7 @@ SCOPE_DEMAND = View(
         FROM authorization_attempts AS source CROSS JOIN {{each}}source.scopes{{as}} one{{value}}
     ) AS asked ON asked.request_id = requests.id
 ) AS demand
-GROUP BY demand.app, demand.scope""",
+GROUP BY demand.app, demand.scope""",  # noqa: S608
 )
 
 WAITING_FOR_ADMINISTRATORS = View(

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bot.core.calls import CallStatus, WaitsFor
+from bot.core.calls import CallStatus, Wait, WaitsFor
 from bot.core.people import Identity, UserKey
 from bot.core.secrets import Secret
 from bot.store import (
@@ -162,7 +162,7 @@ async def lived(database: Database) -> str:
         users.name_user(c, ANNA, "Anna", NOW)
         first = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert first is not None
-        calls.settle(c, first.id, first.claim, CallStatus.FAILED, "refused_1", NOW)
+        calls.settle(c, first, CallStatus.FAILED, "refused_1", NOW)
         second = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert second is not None
         save_grant(c, ANNA, tokens(), scopes=SCOPES, now=NOW)
@@ -175,7 +175,7 @@ async def lived(database: Database) -> str:
             expires_at=TOMORROW,
             now=NOW,
         )
-        calls.suspend(c, second.id, second.claim, WaitsFor.AUTHORIZATION, (("a", "b"),), request.id, NOW)
+        calls.suspend(c, second, Wait(WaitsFor.AUTHORIZATION, (("a", "b"),), request.id), NOW)
         audit.write(c, "grant_stored", user=ANNA, now=NOW, scopes=sorted(SCOPES))
         return second.id
 

@@ -19,6 +19,7 @@ from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceS
 from bot.core.retry import doubled
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
+from bot.flows import correlation, observations
 from bot.flows.authorize.callback import allowed_scopes, is_unanswered, with_retries
 from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import Completion, Consented, store_grant
@@ -51,6 +52,11 @@ REQUEST_TIMEOUT = timedelta(minutes=2)
 async def start_device_authorization(bot: Bot, request: AuthorizationRequest, max_wait: float) -> bool:
     """Request a device code, unless one is live. Returns False if that takes longer than `max_wait` seconds: then this or
     another process updates the card later."""
+    with await correlation.of_request(bot, request.id, request.user):
+        return await start(bot, request, max_wait)
+
+
+async def start(bot: Bot, request: AuthorizationRequest, max_wait: float) -> bool:
     now = utc_now()
     fresh = await bot.database.write(lambda c: begin(c, bot, request, now))
     if fresh is None:
@@ -150,13 +156,14 @@ async def continue_due(bot: Bot) -> None:
 
 
 async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
-    if device.status is DeviceStatus.REQUESTING:
-        await request_device_code(bot, device)
-        bot.signals.upkeep.set()
-    elif device.device_code is None:
-        await end(bot, device, DeviceStatus.FAILED, "code_lost")
-    else:
-        await bot.run_to_completion(poll(bot, device, device.device_code))
+    with await correlation.of_request(bot, device.request_id, device.user):
+        if device.status is DeviceStatus.REQUESTING:
+            await request_device_code(bot, device)
+            bot.signals.upkeep.set()
+        elif device.device_code is None:
+            await end(bot, device, DeviceStatus.FAILED, "code_lost")
+        else:
+            await bot.run_to_completion(poll(bot, device, device.device_code))
 
 
 async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
@@ -274,10 +281,7 @@ OUTCOMES = {
 
 
 async def fail(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
-    log.warning(
-        "device authorization failed",
-        extra={"device": device.id, "problem": refusal.problem.value, "code": refusal.code},
-    )
+    observations.exchange_failed("device authorization", device.id, refusal)
     await end(bot, device, DeviceStatus.FAILED, OUTCOMES.get(refusal.problem, "not_completed"))
 
 

@@ -56,7 +56,7 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
         granted = await describe_scopes(bot, run.call.user, asked & grant.scopes)
         run.add(move, Result(value={"scopes": granted}))
         return True
-    await ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)
+    await ask_for_scopes(bot, run, move.requirement, grant)
     return False
 
 

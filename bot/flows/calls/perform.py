@@ -48,7 +48,7 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, tokens
+from bot.flows import administrators, observations, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
@@ -88,7 +88,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
         if isinstance(usable, tokens.Unusable):
             outcome: Outcome | NoToken = usable.outcome
         elif is_unconfirmed(run, move, sent_before):
-            await ask_to_confirm(bot, run.call, run.steps)
+            await ask_to_confirm(bot, run)
             return False
         else:
             run.used_grant = True
@@ -96,6 +96,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
+        observations.api_call_ended(bot, run.call, move, outcome)
         attempt = CallAttempt(move, outcome, usable.grant, refreshed=rejected is not None)
         decision = after_call(outcome, situation(run, attempt))
         if not isinstance(decision, Refresh):
@@ -167,7 +168,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
             return True
         case Suspend(needs):
             refused = outcome if isinstance(outcome, InsufficientScope | Refused) else None
-            await ask_for_scopes(bot, call, needs, attempt.grant, run.steps, refused=refused)
+            await ask_for_scopes(bot, run, needs, attempt.grant, refused=refused)
         case AwaitAdministrator(needs):
             certain = (
                 named(outcome.requirement)
@@ -176,7 +177,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
             )
             guess = isinstance(outcome, InsufficientScope)
             await administrators.suspend_for_administrator(
-                bot, call, needs, run.steps, named_by_platform=certain, guess=guess
+                bot, run, needs, named_by_platform=certain, guess=guess
             )
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
@@ -258,7 +259,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     def work(c: Connection) -> None:
         if call_steps.record_results(c, call.id, call.claim, results):
             due_at = calls.schedule_in_order(c, call, at, utc_now()) if failed else at
-            calls.requeue(c, call.id, call.claim, due_at, first_failed_at, made_step=failed)
+            calls.requeue(c, call, due_at, first_failed_at, made_step=failed)
 
     await api_calls.write(bot, call, work)
 

@@ -26,6 +26,7 @@ from bot.core.errors import CannotOpenSecret, CommandMistake, LeaseLost
 from bot.core.messages import Reply
 from bot.core.words import replies
 from bot.core.words.refusals import explain_refusal
+from bot.flows import observations
 from bot.flows.account import unused_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls import api_calls
@@ -60,9 +61,7 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     if call.genuine is None:
         log.warning("another replica has the key of this call", extra={"call": call.id})
         due_at = now + OTHER_REPLICA_DELAY
-        await bot.database.write(
-            lambda c: calls.requeue(c, call.id, call.claim, due_at, call.first_failed_at)
-        )
+        await bot.database.write(lambda c: calls.requeue(c, call, due_at, call.first_failed_at))
         return None
     if not call.genuine:
         # Rejected without a reply, because a forged row may name any user.
@@ -157,7 +156,7 @@ async def run_call(bot: Bot, run: Run) -> None:
             pass
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
-            log.warning("lease lost", extra={"call": run.call.id})
+            observations.lease_lost(run.call)
     except CannotOpenSecret as error:
         log.warning(
             "another replica has the key of this call", extra={"call": run.call.id, "reason": str(error)}

@@ -1,0 +1,397 @@
+"""What operators are told: one function for each thing that ends. Each writes one line to the log.
+
+What changes a status is observed in one place: `committed` receives every entry of the audit log once its transaction is
+committed. Everything else is observed where it ends. The ids of the story are added to each line (see `correlation`).
+
+No function is given a secret or the text of a message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from bot.core.api import (
+    ApiCall,
+    AppScopeMissing,
+    InsufficientScope,
+    NotAuthorized,
+    NoToken,
+    Outcome,
+    RateLimited,
+    Refused,
+    Succeeded,
+    TokenRejected,
+    Unreachable,
+)
+from bot.core.calls import CallStatus, DeferredCall
+from bot.core.cards import Face
+from bot.core.events import (
+    AppStopped,
+    CardClicked,
+    ChatEntered,
+    Event,
+    GrantRevoked,
+    MessageRecalled,
+    MessageReceived,
+    UserDeleted,
+)
+from bot.core.messages import MessageStatus, NotSent, Sent
+from bot.core.oauth import TokenRefused
+from bot.core.people import UserKey
+from bot.core.requests import AuthorizationRequest
+from bot.core.scopes import ScopeSet, named
+from bot.flows import correlation
+from bot.store.audit import Detail, Entry
+from bot.store.inbox import NewCall
+from bot.store.outbox import OutgoingMessage
+
+if TYPE_CHECKING:
+    from bot.flows.bot import Bot
+
+log = logging.getLogger("bot")
+
+
+def tell(message: str, level: int = logging.INFO, **fields: object) -> None:
+    """Write a line. Fields that are None or empty are left out."""
+    if log.isEnabledFor(level):
+        log.log(level, message, extra={name: value for name, value in fields.items() if value not in UNTOLD})
+
+
+UNTOLD: tuple[object, ...] = (None, "", (), [])
+
+
+def listed(scopes: ScopeSet) -> str:
+    return " ".join(sorted(scopes))
+
+
+# --- events ---------------------------------------------------------------------------------------------------
+
+
+def event_accepted(event: Event) -> None:
+    """An event was recorded and carried out."""
+    action = event.action if isinstance(event, CardClicked) else None
+    tell("event accepted", kind=KINDS[type(event)], action=action)
+
+
+def call_accepted(event: MessageReceived, call: NewCall) -> None:
+    """The event of a message was recorded, together with the call that it makes."""
+    with correlation.of_call(call):
+        tell("event accepted", kind=KINDS[type(event)], command=call.command)
+
+
+def event_repeated(bot: Bot, event: Event) -> None:
+    """An event was delivered again, and has no effect."""
+    bot.refusals.note("event repeated", KINDS[type(event)])
+
+
+KINDS: Mapping[type[Event], str] = {
+    MessageReceived: "message",
+    ChatEntered: "chat_entered",
+    MessageRecalled: "message_recalled",
+    CardClicked: "click",
+    GrantRevoked: "grant_revoked",
+    UserDeleted: "user_deleted",
+    AppStopped: "app_stopped",
+}
+"""The names of events, which are also used as labels."""
+
+
+def event_ignored(reason: str) -> None:
+    """An authentic event that the bot does not need."""
+    tell("event ignored", logging.DEBUG, reason=reason)
+
+
+def event_refused(bot: Bot, reason: str) -> None:
+    """A webhook was rejected: it is unauthentic, stale or malformed."""
+    bot.refusals.note("event refused", reason, logging.WARNING)
+
+
+def too_many_calls(bot: Bot, user: UserKey) -> None:
+    """A message was recorded, but not its call: its user has too many calls waiting."""
+    bot.refusals.note("too many waiting calls of one user", str(user), logging.WARNING)
+
+
+# --- calls ----------------------------------------------------------------------------------------------------
+
+
+def call_started(call: DeferredCall) -> None:
+    """A worker runs a call for the first time, or again after a wait or a failure."""
+    is_first = call.claim == 1
+    message = "call started" if is_first else "call continued"
+    tell(
+        message,
+        logging.INFO if is_first else logging.DEBUG,
+        command=call.command,
+        attempt=call.attempts if not is_first else None,
+    )
+
+
+def api_call_ended(bot: Bot, call: DeferredCall, move: ApiCall, outcome: Outcome | NoToken) -> None:
+    """The platform has answered an API call that was made as the user, or has not answered it."""
+    if isinstance(outcome, Succeeded | NotAuthorized):
+        return
+    is_failure = isinstance(outcome, Unreachable | RateLimited)
+    tell(
+        "the platform failed" if is_failure else "refused by the platform",
+        logging.WARNING if is_failure else logging.INFO,
+        method=move.method,
+        path=move.path,
+        attempt=call.attempts,
+        **facts_of(outcome),
+    )
+
+
+def facts_of(outcome: Outcome | NoToken) -> dict[str, object]:
+    """Return what an outcome says, without the text of the platform."""
+    match outcome:
+        case InsufficientScope(requirement=requirement, log_id=log_id):
+            return {"reason": "insufficient scope", "scopes": listed(named(requirement)), "log_id": log_id}
+        case AppScopeMissing(requirement=requirement, log_id=log_id):
+            return {"reason": "app scope missing", "scopes": listed(named(requirement)), "log_id": log_id}
+        case TokenRejected(code=code, log_id=log_id):
+            return {"reason": "token rejected", "code": code, "log_id": log_id}
+        case Refused(code=code, log_id=log_id):
+            return {"reason": "refused", "code": code, "log_id": log_id}
+        case RateLimited(retry_after=seconds):
+            return {"reason": "rate limit", "retry_after": seconds}
+        case Unreachable(reason=reason):
+            return {"reason": reason}
+        case _:
+            return {"reason": type(outcome).__name__}
+
+
+def call_suspended(entry: Entry) -> None:
+    tell(
+        "call suspended",
+        command=entry.detail.get("command"),
+        waits_for=entry.detail.get("waits_for"),
+        needs=joined(entry.detail.get("needs")),
+        request=entry.detail.get("request"),
+    )
+
+
+def call_resumed(entry: Entry) -> None:
+    tell("call resumed", command=entry.detail.get("command"), consents=entry.detail.get("consents"))
+
+
+def call_ended(entry: Entry, status: CallStatus) -> None:
+    """A call has ended, whichever way."""
+    asked_at = entry.detail.get("asked_at")
+    lasted = entry.at - datetime.fromisoformat(asked_at) if isinstance(asked_at, str) else None
+    level = logging.WARNING if status in {CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN} else logging.INFO
+    others = {name: value for name, value in entry.detail.items() if name not in {"command", "asked_at"}}
+    tell(
+        "call ended",
+        level,
+        command=entry.detail.get("command"),
+        status=status.value,
+        **others,
+        seconds=round(lasted.total_seconds(), 3) if lasted is not None else None,
+    )
+
+
+def lease_lost(call: DeferredCall) -> None:
+    """Another worker has taken the call, or it has ended meanwhile. This worker stops."""
+    tell("lease lost", command=call.command)
+
+
+# --- authorization --------------------------------------------------------------------------------------------
+
+
+def card_shown(request: AuthorizationRequest, face: Face, message_id: str | None) -> None:
+    """A card was sent, or shows another face."""
+    tell("card shown", face=face.value, scopes=listed(request.scopes), request=request.id, card=message_id)
+
+
+def card_not_shown(request: AuthorizationRequest, problem: NotSent) -> None:
+    tell(
+        "card not shown",
+        logging.WARNING,
+        request=request.id,
+        reason=problem.reason,
+        retry=problem.retry,
+        gone=problem.gone,
+    )
+
+
+def link_opened(entry: Entry) -> None:
+    tell("link opened", request=entry.subject_id, attempt=entry.detail.get("attempt"))
+
+
+def consent_ended(entry: Entry, result: str) -> None:
+    """A visitor has come back from the platform's page, or never will. `result` says how it ended."""
+    tell(
+        "consent ended",
+        result=result,
+        reason=entry.detail.get("reason"),
+        gained=joined(entry.detail.get("gained")),
+        lost=joined(entry.detail.get("lost")),
+        by=entry.detail.get("by"),
+    )
+
+
+def exchange_failed(kind: str, subject: str, refusal: TokenRefused) -> None:
+    """The platform did not exchange a code, or did not give a device code."""
+    problem, code = refusal.problem.value, refusal.code
+    tell(f"{kind} failed", logging.WARNING, subject=subject, problem=problem, code=code)
+
+
+def token_refreshed(entry: Entry) -> None:
+    tell(
+        "token refreshed",
+        generation=entry.detail.get("generation"),
+        scopes=joined(entry.detail.get("scopes")),
+        user=entry.user,
+    )
+
+
+def refresh_failed(user: UserKey, refusal: TokenRefused) -> None:
+    tell(
+        "refresh failed",
+        logging.WARNING,
+        problem=refusal.problem.value,
+        code=refusal.code,
+        user=str(user),
+    )
+
+
+def grant_ended(entry: Entry) -> None:
+    tell("grant ended", reason=entry.detail.get("reason"), user=entry.user)
+
+
+# --- messages -------------------------------------------------------------------------------------------------
+
+
+def message_sent(message: OutgoingMessage, sent: Sent) -> None:
+    tell(
+        "message sent",
+        kind=message.kind,
+        outgoing=message.id,
+        sent=sent.message_id,
+        attempt=message.attempts if message.attempts > 1 else None,
+    )
+
+
+def message_given_up(message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
+    """A message will not be sent, or it is unknown whether it was."""
+    tell(
+        "message not delivered",
+        logging.WARNING,
+        kind=message.kind,
+        outgoing=message.id,
+        status=status.value,
+        reason=reason,
+    )
+
+
+# --- administrators -------------------------------------------------------------------------------------------
+
+
+def administrator_asked(admin: UserKey, scopes: ScopeSet) -> None:
+    """The card of an administrator was handed to the outbox."""
+    tell("administrator asked", administrator=admin.open_id, scopes=listed(scopes))
+
+
+def scope_enabled(entry: Entry) -> None:
+    tell("scope enabled", scopes=joined(entry.detail.get("scopes")))
+
+
+# --- replicas, database, platform -----------------------------------------------------------------------------
+
+
+def replica_joined(replica: str) -> None:
+    tell("replica joined", replica=replica)
+
+
+def replica_left(replica: str) -> None:
+    tell("replica left", replica=replica)
+
+
+def replica_gone(replica: str, taken: Mapping[str, int]) -> None:
+    """Another replica has ended without leaving, and this one has taken over its work."""
+    tell("replica gone", logging.WARNING, replica=replica, taken=counted(taken))
+
+
+def work_taken_over(taken: Mapping[str, int]) -> None:
+    """A starting process has taken over the work that the previous one did not finish."""
+    tell("took over interrupted work", taken=counted(taken))
+
+
+def counted(taken: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in taken.items())
+
+
+def database_away(reason: str) -> None:
+    """The database cannot be reached, or accepts no writes. Until it is back, what fails for that reason is not told."""
+    tell("the database is away", logging.ERROR, reason=reason)
+
+
+def database_back(seconds: float) -> None:
+    tell("the database is back", seconds=round(seconds, 1))
+
+
+def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
+    """Something failed in a way that is not expected. It will be tried again, if it has to be."""
+    if bot.database.is_lost_race(error) or (
+        bot.database.outages.is_away and bot.database.is_unavailable(error)
+    ):
+        tell(message, logging.DEBUG, error=type(error).__name__, **fields)
+        return
+    where = ", ".join(f"{value}" for value in fields.values())
+    bot.refusals.note(message, f"{type(error).__name__}{where and f' in {where}'}", logging.ERROR, error)
+
+
+# --- the audit log --------------------------------------------------------------------------------------------
+
+
+def joined(detail: Detail | None) -> Detail | None:
+    return " ".join(detail) if isinstance(detail, list) else detail
+
+
+OBSERVED: Mapping[str, Callable[[Entry], None]] = {
+    "call_suspended": call_suspended,
+    "call_released": call_resumed,
+    "call_confirmed": call_resumed,
+    "call_succeeded": lambda entry: call_ended(entry, CallStatus.SUCCEEDED),
+    "call_failed": lambda entry: call_ended(entry, CallStatus.FAILED),
+    "call_outcome_unknown": lambda entry: call_ended(entry, CallStatus.OUTCOME_UNKNOWN),
+    "call_cancelled": lambda entry: call_ended(entry, CallStatus.CANCELLED),
+    "call_expired": lambda entry: call_ended(entry, CallStatus.EXPIRED),
+    "link_opened": link_opened,
+    "grant_stored": lambda entry: consent_ended(entry, "granted"),
+    "consent_withdrawn": lambda entry: consent_ended(entry, "withdrawn"),
+    "consent_dropped": lambda entry: consent_ended(entry, "dropped"),
+    "attempt_denied": lambda entry: consent_ended(entry, "denied"),
+    "attempt_failed": lambda entry: consent_ended(entry, "failed"),
+    "device_authorization_denied": lambda entry: consent_ended(entry, "denied"),
+    "device_authorization_failed": lambda entry: consent_ended(entry, "failed"),
+    "device_authorization_expired": lambda entry: consent_ended(entry, "expired"),
+    "token_refreshed": token_refreshed,
+    "grant_ended": grant_ended,
+    "scopes_enabled": scope_enabled,
+}
+"""By the action of the entry."""
+
+
+def committed(bot: Bot, entry: Entry) -> None:
+    """Observe an entry of the audit log. One that has no line of its own is told at level debug."""
+    subject = entry.subject_id
+    with correlation.bind(**ids_of(bot, entry)):
+        observe = OBSERVED.get(entry.action)
+        if observe is not None:
+            observe(entry)
+        else:
+            tell(entry.action.replace("_", " "), logging.DEBUG, subject=subject)
+
+
+def ids_of(bot: Bot, entry: Entry) -> dict[str, str | None]:
+    """Return the ids of the story of an entry. For a request, they are those of the first call that waits for it."""
+    user = str(entry.user) if entry.user is not None else None
+    if entry.subject_kind == "call":
+        return {"call": entry.subject_id, "message_id": entry.message_id, "user": user}
+    request = entry.subject_id if entry.subject_kind == "request" else entry.detail.get("request")
+    call, message_id = (bot.askers.find(request) if isinstance(request, str) else None) or (None, None)
+    return {"call": call, "message_id": message_id, "user": user}
