@@ -585,11 +585,12 @@ def revoke(chosen: argparse.Namespace) -> int:
 
 
 def loaded_with_log() -> settings.Settings:
-    """Return the settings of `bot run`, for a command that acts at the platform."""
+    """Return the settings of `bot run`, for a command that acts at the platform. Only trouble is logged."""
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
 
-    logs.configure(loaded.log_format, loaded.log_level)
+    level = loaded.log_level
+    logs.configure(loaded.log_format, "warning" if level in {"debug", "info"} else level)
     return loaded
 
 
