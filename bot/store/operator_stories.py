@@ -270,7 +270,7 @@ def _first(connection: Connection, query: Select[Any]) -> Row | None:
 
 def _calls_of(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]:
     if subject.is_user:
-        return calls(connection, chosen)
+        return [_of_one_user(row) for row in calls(connection, chosen)]
     return rows_of(
         connection,
         select(*CALL_COLUMNS)
@@ -279,9 +279,14 @@ def _calls_of(connection: Connection, subject: Subject, chosen: Filter) -> list[
     )
 
 
+def _of_one_user(row: Row) -> Row:
+    """Leave out what all rows of the story have in common."""
+    return {name: value for name, value in row.items() if name not in {"app", "name"}}
+
+
 def _requests_of(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]:
     if subject.is_user:
-        return requests(connection, chosen)
+        return [_of_one_user(row) for row in requests(connection, chosen)]
     return rows_of(connection, REQUESTS.where(_requests_of_subject(subject)).order_by(asked.c.id.desc()))
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.sandbox.lark.tenant import Person
 from bot.store import schema
+from tests.documented_keys import require
 from tests.sql import Sql
 
 from .world import World
@@ -67,6 +68,7 @@ async def test_after_forget_nothing_is_found_but_one_entry_by_pseudonym(world: W
     code, out, err = await world.cli("forget", sam.open_id, "--yes", "--json")
     assert (code, err) == (0, ""), err
     done = json.loads(out)
+    require("forget", done)
     assert done["had_grant"] is True
     assert done["unrevoked_tokens"] == 0
     assert done["erased_rows"]["users"] == 1

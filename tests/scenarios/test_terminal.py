@@ -13,6 +13,7 @@ import pytest
 
 from bot import cli_output
 from bot.sandbox.lark.tenant import Person, ScopeSwitch
+from tests.documented_keys import require
 
 from .world import World
 
@@ -341,6 +342,7 @@ async def test_the_audit_tells_which_operator_ran_a_command(world: World):
     await world.start(SUDO_USER="")
     await world.authorized(world.sam)
     done = await told(world, "revoke", world.sam.open_id)
+    require("revoke", done)
     assert (done["had_grant"], done["unrevoked_tokens"]) == (True, 0)
     (entry,) = await told(world, "audit", "--status", "revoked_by_operator")
     assert entry["detail"] == {"operator": me()}
