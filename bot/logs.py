@@ -265,10 +265,47 @@ def _is_our_error(record: logging.LogRecord) -> bool:
     return not any(each.__module__ == "aiohttp.http_exceptions" for each in type(error).__mro__)
 
 
+REPEAT_INTERVAL = 60.0
+"""Seconds between two lines of a library that say the same. The second has the number of those left out."""
+
+
+class _RepeatsOfLibraries:
+    """Leaves out what a library repeats: asyncio reports a lack of file descriptors a hundred times a second.
+
+    The bot's own lines are folded where they are written, because there it is known what a repetition is.
+    """
+
+    def __init__(self) -> None:
+        self._left_out: dict[tuple[object, ...], tuple[float, int]] = {}
+        """When a line was last written, and how many have been left out since. Guarded by the handler's lock."""
+
+    def allow(self, record: logging.LogRecord) -> bool:
+        """Return whether to write a record. Adds the number of those that were left out before it."""
+        if record.levelno < logging.WARNING or record.name == "bot" or record.name.startswith("bot."):
+            return True
+        kind = (record.name, record.levelno, _text(record.msg), _text(record.args))
+        written_at, count = self._left_out.get(kind, (-REPEAT_INTERVAL, 0))
+        if record.created - written_at < REPEAT_INTERVAL:
+            self._left_out[kind] = written_at, count + 1
+            return False
+        if len(self._left_out) >= MAX_REMEMBERED:
+            self._left_out.clear()
+        self._left_out[kind] = record.created, 0
+        if count:
+            record.count = count
+        return True
+
+
 class _Handler(logging.StreamHandler[IO[str]]):
     """Writes each line at once. If the stream does not take it, stderr may."""
 
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(stream)
+        self._repeats = _RepeatsOfLibraries()
+
     def emit(self, record: logging.LogRecord) -> None:
+        if not self._repeats.allow(record):
+            return
         try:
             line = self.format(record)
         except RecursionError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIRST_CALM, LONGEST_CALM = 1.0, 60.0
-"""Seconds without a failure after which a success ends an outage. The first is short. It grows while outages follow each
-other within `LONGEST_CALM`, so that an unsteady connection is one outage and not a hundred."""
+SECOND_CALM, LONGEST_CALM = 1.0, 60.0
+"""Seconds without a failure after which a success ends an outage. The first outage ends with the first success. Those
+that follow within `LONGEST_CALM` need a growing calm, so that an unsteady connection is one outage and not a hundred."""
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Availability:
     _failures: int = 0
     _first_failure: float = 0.0
     _last_failure: float = 0.0
-    _calm: float = FIRST_CALM
+    _calm: float = 0.0
     _back_at: float | None = None
 
     def failed(self, now: float, *, certain: bool = False) -> bool:
@@ -32,7 +32,7 @@ class Availability:
         if self.since is not None or not (certain or self._failures >= self.failures_needed):
             return False
         follows = self._back_at is not None and now < self._back_at + LONGEST_CALM
-        self._calm = min(self._calm * 8, LONGEST_CALM) if follows else FIRST_CALM
+        self._calm = min(max(self._calm * 8, SECOND_CALM), LONGEST_CALM) if follows else 0.0
         self.since = self._first_failure
         return True
 

@@ -134,6 +134,10 @@ class Platform(Protocol):
     def monolingual(self) -> bool:
         """Whether a message is in one language. Otherwise it carries all of them, and the client chooses."""
 
+    @property
+    def quotes_messages(self) -> bool:
+        """Whether a reply shows the message that it answers. Otherwise one reply names all that `/cancel` cancelled."""
+
     def render_reply(self, reply: Reply, language: Language) -> Content:
         """Render a reply. `language` matters only if messages are monolingual."""
 

@@ -28,7 +28,6 @@ from bot.dingtalk import cards, doctor_checks
 from bot.dingtalk.api import TOKEN_HEADER, USERS_ME, call, call_legacy
 from bot.dingtalk.app import DingTalkApp
 from bot.dingtalk.app_token import AppToken
-from bot.dingtalk.drawings import CARD
 from bot.dingtalk.events import ReceivedMessage, Recipient, ReplySession
 from bot.dingtalk.frames import Frame
 from bot.dingtalk.identities import Identities
@@ -37,6 +36,7 @@ from bot.dingtalk.messages import CardTemplate, Sender
 from bot.dingtalk.oauth import OAuthClient
 from bot.dingtalk.outcomes import as_app, legacy_outcome_of
 from bot.dingtalk.posts import render_reply
+from bot.dingtalk.rendered_messages import CARD
 from bot.dingtalk.scope_descriptions import WELL_KNOWN, describe_scope
 from bot.dingtalk.scope_kinds import IDENTITY_SCOPE, SCOPE_SYNTAX
 from bot.dingtalk.sessions import ReplySessions
@@ -93,6 +93,7 @@ class DingTalkPlatform:
     uses_pkce = signs_in_with_pkce = False
     always_asked = frozenset({IDENTITY_SCOPE})
     monolingual = True
+    quotes_messages = False
     chat_link = None
     device = narrowing = revocation = ephemeral = reactions = scope_applications = directory = None
 

@@ -17,10 +17,10 @@ from bot.core.people import UserKey
 from bot.core.words import replies
 from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
-from bot.flows.outbox import Draft, deliver_all, insert_all, note, note_key, typed
+from bot.flows.outbox import Draft, can_change_cards, deliver_all, insert_all, note, note_key, typed
 from bot.flows.reactions import react
 from bot.flows.replica_memory import UnacknowledgedMessage
-from bot.store import calls, outbox, reactions
+from bot.store import calls, outbox, reactions, requests
 from bot.store.ids import time_of
 from bot.store.inbox import NewCall
 from bot.store.outbox import OutgoingMessage
@@ -122,6 +122,8 @@ def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None
         case CallStatus.SUSPENDED if (
             call.waits_for is WaitsFor.AUTHORIZATION and call.request_id and call.chat.kind == "direct"
         ):
+            if is_on_newer_card(c, bot, call, call.request_id):
+                return None
             return note(bot, call, replies.added_to_earlier_card(typed(call), call.request_id), "note")
         case CallStatus.SUSPENDED if (
             call.waits_for is WaitsFor.AUTHORIZATION
@@ -131,3 +133,11 @@ def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None
             return note(bot, call, replies.received(typed(call)), "received", kind="interim")
         case _:
             return None
+
+
+def is_on_newer_card(c: Connection, bot: Bot, call: DeferredCall, request_id: str) -> bool:
+    """Return whether the card was sent again for this call, because the earlier one cannot be changed."""
+    request = requests.get(c, request_id)
+    if request is None or call.suspended_at is None or can_change_cards(bot.platform_of(call.user)):
+        return False
+    return request.card.moves > 0 and request.card.due_at >= call.suspended_at

@@ -56,7 +56,7 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
     if not await bot.database.write(note_click):
         observations.event_repeated(bot, click)
         return {}
-    observations.event_accepted(click)
+    observations.event_accepted(bot, click)
     handler = HANDLERS.get(click.action)
     if handler is None:
         return await say(bot, click.user, card_words.CLICK_UNKNOWN, "error")

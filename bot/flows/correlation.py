@@ -26,6 +26,9 @@ Ids = Mapping[str, str]
 
 NONE: Ids = MappingProxyType({})
 
+FIELDS = ("call", "message_id", "event", "user", "x_request_id", "traceparent")
+"""In the order in which a line has them. The last two are what the proxy calls the request that a line is about."""
+
 _bound: ContextVar[Ids] = ContextVar("ids of the story", default=NONE)
 
 
@@ -43,7 +46,8 @@ class bind:
         self._ids = {name: value for name, value in ids.items() if value}
 
     def __enter__(self) -> None:
-        self._token: Token[Ids] = _bound.set({**_bound.get(), **self._ids})
+        ids = {**_bound.get(), **self._ids}
+        self._token: Token[Ids] = _bound.set({name: ids[name] for name in FIELDS if name in ids})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

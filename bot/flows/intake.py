@@ -68,7 +68,7 @@ async def accept_event(bot: Bot, event: Event) -> Json:
                 observations.event_ignored(reason)
                 return {}
         if is_new:
-            observations.event_accepted(event)
+            observations.event_accepted(bot, event)
         else:
             observations.event_repeated(bot, event)
     return {}
@@ -101,7 +101,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         case Recorded.TOO_MANY:
             await reject_too_many(bot, call, now)
         case Recorded.QUEUED:
-            observations.call_accepted(event, call)
+            observations.call_accepted(bot, event, call)
             expect_acknowledgement(bot, call)
             if bot.platform_of(event.user).directory is not None:
                 bot.unnamed.note(event.user)

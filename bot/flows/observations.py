@@ -11,20 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.core.api import (
-    ApiCall,
     AppScopeMissing,
+    Exchange,
     InsufficientScope,
-    NotAuthorized,
-    NoToken,
-    Outcome,
     RateLimited,
-    Refused,
     Succeeded,
-    TokenRejected,
     Unreachable,
+    in_one_word,
 )
 from bot.core.calls import CallStatus, DeferredCall
 from bot.core.cards import Face
@@ -41,7 +37,7 @@ from bot.core.events import (
 from bot.core.messages import MessageStatus, NotSent, Sent
 from bot.core.oauth import TokenRefused
 from bot.core.people import UserKey
-from bot.core.requests import AuthorizationRequest
+from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
 from bot.core.scopes import ScopeSet, named
 from bot.flows import correlation
 from bot.store.audit import Detail, Entry
@@ -60,31 +56,40 @@ def tell(message: str, level: int = logging.INFO, **fields: object) -> None:
         log.log(level, message, extra={name: value for name, value in fields.items() if value not in UNTOLD})
 
 
+def tell_first(bot: Bot, message: str, reason: str, level: int = logging.WARNING, **fields: object) -> None:
+    """Write a line about something that many stories may meet at the same time: the first, and then their number.
+
+    `reason` is one of few. At level debug, each is told.
+    """
+    is_first = bot.refusals.is_first(message, reason, level)
+    tell(message, level if is_first else logging.DEBUG, reason=reason, **fields)
+
+
 UNTOLD: tuple[object, ...] = (None, "", (), [])
 
 
 def listed(scopes: ScopeSet) -> str:
-    return " ".join(sorted(scopes))
+    return ",".join(sorted(scopes))
 
 
 # --- events ---------------------------------------------------------------------------------------------------
 
 
-def event_accepted(event: Event) -> None:
+def event_accepted(bot: Bot, event: Event) -> None:
     """An event was recorded and carried out."""
     action = event.action if isinstance(event, CardClicked) else None
     tell("event accepted", kind=KINDS[type(event)], action=action)
 
 
-def call_accepted(event: MessageReceived, call: NewCall) -> None:
+def call_accepted(bot: Bot, event: MessageReceived, call: NewCall) -> None:
     """The event of a message was recorded, together with the call that it makes."""
     with correlation.of_call(call):
-        tell("event accepted", kind=KINDS[type(event)], command=call.command)
+        tell("event accepted", kind=KINDS[type(event)], command=call.command, chat=call.chat.kind)
 
 
 def event_repeated(bot: Bot, event: Event) -> None:
     """An event was delivered again, and has no effect."""
-    bot.refusals.note("event repeated", KINDS[type(event)])
+    bot.refusals.note("event seen before", KINDS[type(event)])
 
 
 KINDS: Mapping[type[Event], str] = {
@@ -106,7 +111,7 @@ def event_ignored(reason: str) -> None:
 
 def event_refused(bot: Bot, reason: str) -> None:
     """A webhook was rejected: it is unauthentic, stale or malformed."""
-    bot.refusals.note("event refused", reason, logging.WARNING)
+    bot.refusals.note("webhook refused", reason, logging.WARNING)
 
 
 def too_many_calls(bot: Bot, user: UserKey) -> None:
@@ -117,7 +122,7 @@ def too_many_calls(bot: Bot, user: UserKey) -> None:
 # --- calls ----------------------------------------------------------------------------------------------------
 
 
-def call_started(call: DeferredCall) -> None:
+def call_started(bot: Bot, call: DeferredCall) -> None:
     """A worker runs a call for the first time, or again after a wait or a failure."""
     is_first = call.claim == 1
     message = "call started" if is_first else "call continued"
@@ -129,38 +134,34 @@ def call_started(call: DeferredCall) -> None:
     )
 
 
-def api_call_ended(bot: Bot, call: DeferredCall, move: ApiCall, outcome: Outcome | NoToken) -> None:
-    """The platform has answered an API call that was made as the user, or has not answered it."""
-    if isinstance(outcome, Succeeded | NotAuthorized):
+def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
+    """The platform has answered a request that was made as the user, or has not. A success needs no line of its own."""
+    if isinstance(exchange.outcome, Succeeded):
         return
-    is_failure = isinstance(outcome, Unreachable | RateLimited)
-    tell(
-        "the platform failed" if is_failure else "refused by the platform",
-        logging.WARNING if is_failure else logging.INFO,
-        method=move.method,
-        path=move.path,
-        attempt=call.attempts,
-        **facts_of(outcome),
-    )
-
-
-def facts_of(outcome: Outcome | NoToken) -> dict[str, object]:
-    """Return what an outcome says, without the text of the platform."""
-    match outcome:
-        case InsufficientScope(requirement=requirement, log_id=log_id):
-            return {"reason": "insufficient scope", "scopes": listed(named(requirement)), "log_id": log_id}
-        case AppScopeMissing(requirement=requirement, log_id=log_id):
-            return {"reason": "app scope missing", "scopes": listed(named(requirement)), "log_id": log_id}
-        case TokenRejected(code=code, log_id=log_id):
-            return {"reason": "token rejected", "code": code, "log_id": log_id}
-        case Refused(code=code, log_id=log_id):
-            return {"reason": "refused", "code": code, "log_id": log_id}
-        case RateLimited(retry_after=seconds):
-            return {"reason": "rate limit", "retry_after": seconds}
+    fields: dict[str, Any] = {
+        "method": exchange.method,
+        "path": exchange.path,
+        "status": exchange.status,
+        "code": exchange.code,
+        "log_id": exchange.log_id,
+        "attempt": call.attempts,
+    }
+    match exchange.outcome:
+        case InsufficientScope(requirement=requirement) | AppScopeMissing(requirement=requirement):
+            fields["scopes"] = listed(named(requirement))
         case Unreachable(reason=reason):
-            return {"reason": reason}
-        case _:
-            return {"reason": type(outcome).__name__}
+            return request_failed(bot, call, reason, fields)
+        case RateLimited():
+            return request_failed(bot, call, "rate limit", fields)
+    tell("refused by the platform", reason=in_one_word(exchange.outcome).value, **fields)
+
+
+def request_failed(bot: Bot, call: DeferredCall, reason: str, fields: dict[str, Any]) -> None:
+    """The platform has not answered a request, or asks to wait. The first failure of each call is told."""
+    message = "the platform failed"
+    is_first = bot.refusals.is_first(message, f"{call.command}: {reason}", logging.WARNING)
+    level = logging.WARNING if is_first or call.first_failed_at is None else logging.DEBUG
+    tell(message, level, reason=reason, **fields)
 
 
 def call_suspended(entry: Entry) -> None:
@@ -194,27 +195,34 @@ def call_ended(entry: Entry, status: CallStatus) -> None:
 
 
 def lease_lost(call: DeferredCall) -> None:
-    """Another worker has taken the call, or it has ended meanwhile. This worker stops."""
+    """The call has ended meanwhile, or another worker has taken it. This worker stops, which harms nothing."""
     tell("lease lost", command=call.command)
+
+
+def key_missing(bot: Bot, call: DeferredCall) -> None:
+    """Another replica has the key of a call. It waits for that one."""
+    tell_first(bot, "another replica has the key of this call", "key", command=call.command)
+
+
+def reaction_failed(bot: Bot, message: str, problem: NotSent) -> None:
+    """A message was not acknowledged by a reaction, or an answered one still has it."""
+    tell_first(bot, message, problem.reason, logging.INFO)
 
 
 # --- authorization --------------------------------------------------------------------------------------------
 
 
-def card_shown(request: AuthorizationRequest, face: Face, message_id: str | None) -> None:
+def card_shown(bot: Bot, request: AuthorizationRequest, face: Face, message_id: str | None) -> None:
     """A card was sent, or shows another face."""
     tell("card shown", face=face.value, scopes=listed(request.scopes), request=request.id, card=message_id)
 
 
-def card_not_shown(request: AuthorizationRequest, problem: NotSent) -> None:
-    tell(
-        "card not shown",
-        logging.WARNING,
-        request=request.id,
-        reason=problem.reason,
-        retry=problem.retry,
-        gone=problem.gone,
-    )
+def card_not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent) -> None:
+    """The platform did not accept a card. Unless `retry`, it will not be sent again as it is."""
+    if problem.retry:
+        tell_first(bot, "card not shown", problem.reason, request=request.id, retry=True)
+    else:
+        tell("card not shown", logging.WARNING, reason=problem.reason, request=request.id, gone=problem.gone)
 
 
 def link_opened(entry: Entry) -> None:
@@ -233,10 +241,16 @@ def consent_ended(entry: Entry, result: str) -> None:
     )
 
 
-def exchange_failed(kind: str, subject: str, refusal: TokenRefused) -> None:
-    """The platform did not exchange a code, or did not give a device code."""
-    problem, code = refusal.problem.value, refusal.code
-    tell(f"{kind} failed", logging.WARNING, subject=subject, problem=problem, code=code)
+def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> None:
+    """The platform did not exchange a code. If it did not answer, a chore tries again."""
+    reason = f"{refusal.problem.value} {refusal.code}"
+    tell_first(bot, "code exchange failed", reason, attempt=attempt.id, request=attempt.request_id)
+
+
+def device_failed(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
+    """The platform did not give a device code, or no tokens for it."""
+    reason = f"{refusal.problem.value} {refusal.code}"
+    tell_first(bot, "device authorization failed", reason, device=device.id, request=device.request_id)
 
 
 def token_refreshed(entry: Entry) -> None:
@@ -248,14 +262,9 @@ def token_refreshed(entry: Entry) -> None:
     )
 
 
-def refresh_failed(user: UserKey, refusal: TokenRefused) -> None:
-    tell(
-        "refresh failed",
-        logging.WARNING,
-        problem=refusal.problem.value,
-        code=refusal.code,
-        user=str(user),
-    )
+def refresh_failed(bot: Bot, user: UserKey, refusal: TokenRefused) -> None:
+    """A token was not refreshed. It is tried again, unless "grant ended" follows."""
+    tell_first(bot, "refresh failed", f"{refusal.problem.value} {refusal.code}", user=str(user))
 
 
 def grant_ended(entry: Entry) -> None:
@@ -265,7 +274,7 @@ def grant_ended(entry: Entry) -> None:
 # --- messages -------------------------------------------------------------------------------------------------
 
 
-def message_sent(message: OutgoingMessage, sent: Sent) -> None:
+def message_sent(bot: Bot, message: OutgoingMessage, sent: Sent) -> None:
     tell(
         "message sent",
         kind=message.kind,
@@ -275,7 +284,12 @@ def message_sent(message: OutgoingMessage, sent: Sent) -> None:
     )
 
 
-def message_given_up(message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
+def message_not_needed(bot: Bot, message: OutgoingMessage) -> None:
+    """An interim word was overtaken by the answer."""
+    tell("message not needed", logging.DEBUG, kind=message.kind, outgoing=message.id)
+
+
+def message_given_up(bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
     """A message will not be sent, or it is unknown whether it was."""
     tell(
         "message not delivered",
@@ -290,7 +304,7 @@ def message_given_up(message: OutgoingMessage, status: MessageStatus, reason: st
 # --- administrators -------------------------------------------------------------------------------------------
 
 
-def administrator_asked(admin: UserKey, scopes: ScopeSet) -> None:
+def administrator_asked(bot: Bot, admin: UserKey, scopes: ScopeSet) -> None:
     """The card of an administrator was handed to the outbox."""
     tell("administrator asked", administrator=admin.open_id, scopes=listed(scopes))
 
@@ -334,21 +348,27 @@ def database_back(seconds: float) -> None:
 
 
 def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
-    """Something failed in a way that is not expected. It will be tried again, if it has to be."""
-    if bot.database.is_lost_race(error) or (
-        bot.database.outages.is_away and bot.database.is_unavailable(error)
-    ):
-        tell(message, logging.DEBUG, error=type(error).__name__, **fields)
-        return
-    where = ", ".join(f"{value}" for value in fields.values())
-    bot.refusals.note(message, f"{type(error).__name__}{where and f' in {where}'}", logging.ERROR, error)
+    """Something failed in a way that is not expected. It will be tried again, if it has to be.
+
+    A lost race is no trouble, and an outage of the database is told once for all that it makes fail.
+    """
+    database, reason = (
+        bot.database,
+        ", ".join([type(error).__name__, *(str(value) for value in fields.values())]),
+    )
+    if database.is_lost_race(error) or (database.outages.is_away and database.is_unavailable(error)):
+        tell(message, logging.DEBUG, reason=reason)
+    elif database.is_unavailable(error):
+        bot.refusals.note(message, reason, logging.INFO)
+    else:
+        bot.refusals.note(message, reason, logging.ERROR, error)
 
 
 # --- the audit log --------------------------------------------------------------------------------------------
 
 
 def joined(detail: Detail | None) -> Detail | None:
-    return " ".join(detail) if isinstance(detail, list) else detail
+    return ",".join(detail) if isinstance(detail, list) else detail
 
 
 OBSERVED: Mapping[str, Callable[[Entry], None]] = {

@@ -158,7 +158,8 @@ async def attempt(bot: Bot, message: OutgoingMessage) -> None:
         )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was sent first", now)
+        observations.message_not_needed(bot, message)
+        await settle_unsent(bot, message, MessageStatus.UNDELIVERABLE, OVERTAKEN, now)
         return
     if message.attempts == 1 and (
         slot := bot.pacing.reserve_slot(message.user, now, limits.message_interval)
@@ -191,6 +192,9 @@ async def attempt(bot: Bot, message: OutgoingMessage) -> None:
             bot.pacing.start(message.user, min(until, now + MAX_PACING_DELAY))
         await postpone(bot, message, until, may_have_arrived=result.may_have_arrived)
 
+
+OVERTAKEN = "the answer was sent first"
+"""The reason of an interim word that is no longer needed. It is no trouble."""
 
 MAX_ATTEMPTS_WITHOUT_KEY = 3
 """How often a message that may have arrived is sent, on a platform that does not recognize repeated messages."""
@@ -301,7 +305,7 @@ def is_shown_in_group_first(message: OutgoingMessage, now: datetime) -> bool:
 async def record_sent(bot: Bot, message: OutgoingMessage, sent: Sent, now: datetime) -> list[OutgoingMessage]:
     """Record that a message was sent. Returns a note for the group if a private message was sent elsewhere."""
     call_id = message.call_id
-    observations.message_sent(message, sent)
+    observations.message_sent(bot, message, sent)
     if call_id is not None:
         bot.unacknowledged.remove(call_id)
     is_about_call = call_id is not None and message.kind in KINDS_ABOUT_A_CALL
@@ -374,7 +378,7 @@ async def replace_unreadable(bot: Bot, message: OutgoingMessage, now: datetime) 
     Returns a short reply to the chat of its call, whose row is sealed separately.
     """
     reason = "it cannot be opened: its key is lost, or it was changed"
-    observations.message_given_up(message, MessageStatus.UNDELIVERABLE, reason)
+    observations.message_given_up(bot, message, MessageStatus.UNDELIVERABLE, reason)
 
     def work(c: Connection) -> list[OutgoingMessage]:
         if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, now):
@@ -398,8 +402,13 @@ def retry_time(now: datetime, attempts: int, retry_after: float | None) -> datet
 async def give_up(
     bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
 ) -> None:
-    observations.message_given_up(message, status, reason)
+    observations.message_given_up(bot, message, status, reason)
+    await settle_unsent(bot, message, status, reason, now)
 
+
+async def settle_unsent(
+    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
+) -> None:
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, now)
         return take_reaction(c, bot, message, now) if given_up else None
@@ -413,7 +422,7 @@ async def replace_refused(
     bot: Bot, message: OutgoingMessage, problem: NotSent, now: datetime
 ) -> list[OutgoingMessage]:
     """Give up a message that the platform refuses permanently. Returns a plain replacement if the user waits for it."""
-    observations.message_given_up(message, MessageStatus.UNDELIVERABLE, problem.reason)
+    observations.message_given_up(bot, message, MessageStatus.UNDELIVERABLE, problem.reason)
 
     def work(c: Connection) -> list[OutgoingMessage]:
         given_up = outbox.give_up(

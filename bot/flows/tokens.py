@@ -122,7 +122,7 @@ async def refresh(
     )
     if isinstance(result, TokenSet):
         return await store_refreshed(bot, grant, result)
-    observations.refresh_failed(grant.user, result)
+    observations.refresh_failed(bot, grant.user, result)
     is_over = result.problem in {TokenProblem.OVER, TokenProblem.CODE}
     if not works and (is_over or result.problem is TokenProblem.USER):
         return await end_unrefreshable(bot, grant, f"refresh_refused_{result.code}")

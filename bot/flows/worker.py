@@ -108,7 +108,7 @@ class Worker:
             try:
                 run = await prepare(self.bot, call)
                 if run is not None:
-                    observations.call_started(call)
+                    observations.call_started(self.bot, call)
                     self.runs[task] = run
                     await run_call(self.bot, run)
             except LeaseLost:

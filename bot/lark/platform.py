@@ -84,6 +84,7 @@ class LarkPlatform:
     name = "lark"
     limits = LIMITS
     monolingual = False
+    quotes_messages = True
     callback_path = "/oauth/lark/callback"
     always_asked = frozenset({OFFLINE_ACCESS})
     code_parameters = frozenset({"code"})
@@ -149,8 +150,11 @@ class LarkPlatform:
             open_id = await self._info.bot_open_id()
             if open_id is not None:
                 self._recipient = Recipient(self.app_id, open_id)
+                if failures:
+                    log.info("the bot's own open_id was read", extra={"failures": failures})
                 return
-            log.warning("the bot's own open_id could not be read; group messages wait")
+            level = logging.DEBUG if failures else logging.WARNING
+            log.log(level, "the bot's own open_id could not be read; group messages wait")
             failures += 1
             jitter = random.random()  # noqa: S311 - spreads retries; not for security
             pause = backoff(failures, jitter, first=SECOND / 2, longest=MAX_OPEN_ID_PAUSE)

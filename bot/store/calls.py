@@ -28,6 +28,7 @@ from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import named
 from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line
 from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, QUEUE, STILL_HELD, call_of
 from bot.store.queue import pruning, settled_before
@@ -220,6 +221,9 @@ SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).r
 WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_ended_row, calls.c.needs)
 
 
+MAX_REASON_LENGTH = 300
+
+
 def settle(
     connection: Connection,
     call: DeferredCall,
@@ -227,15 +231,16 @@ def settle(
     outcome: str,
     now: datetime,
     *,
+    reason: str = "",
     repeatable: bool = False,
 ) -> bool:
     """running → `status`; False if the claim is lost or the message was recalled.
 
-    Erases the call's results and what its user wrote. `repeatable`: its answer offers to try it again (see
-    `take_arguments`).
+    Erases the call's results and what its user wrote. `reason`: what the platform said, for the audit log. `repeatable`:
+    its answer offers to try it again (see `take_arguments`).
     """
     end = _ending(call, status, outcome, now)
-    return _ended(connection, SETTLE, end, repeatable=repeatable) is not None
+    return _ended(connection, SETTLE, end, reason=reason, repeatable=repeatable) is not None
 
 
 def settle_recalled(
@@ -328,13 +333,20 @@ def _withdrawn(connection: Connection, values: dict[str, Any], *, repeatable: bo
 
 
 def _ended(
-    connection: Connection, statement: Any, values: dict[str, Any], *, repeatable: bool = False
+    connection: Connection,
+    statement: Any,
+    values: dict[str, Any],
+    *,
+    reason: str = "",
+    repeatable: bool = False,
 ) -> Row[Any] | None:
     row = connection.execute(statement, values).one_or_none()
     if row is None:
         return None
     _erase_written(connection, row, repeatable=repeatable)
-    detail = {"outcome": values["how"], "asked_at": _iso(row.asked_at)}
+    detail: dict[str, audit.Detail | None] = {"outcome": values["how"], "asked_at": _iso(row.asked_at)}
+    if reason:
+        detail |= {"reason": one_line(reason, MAX_REASON_LENGTH), "attempts": row.attempts}
     entry = _entry(f"call_{values['ending']}", row, values["now"], **detail)
     audit.write_all(connection, [entry])
     return row

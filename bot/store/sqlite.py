@@ -40,6 +40,18 @@ MAX_HOLD_SECONDS = 0.005
 """Processor time after which a batch lets the event loop run other tasks."""
 ENTER_TIMEOUT = 30.0
 """Seconds to wait while a starting process holds the presence lock exclusively, for a single write."""
+UNAVAILABLE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+}
+"""Primary codes of errors that are about the file or the disk, not about the statement."""
 BUSY_MILLISECONDS = 10_000
 """Milliseconds to wait for a lock on the file that another process holds."""
 
@@ -136,9 +148,9 @@ class SqliteDatabase(Database):
 
     def is_unavailable(self, error: Exception) -> bool:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        return isinstance(
-            cause, OSError | sqlite3.OperationalError | sqlite3.DatabaseError
-        ) and not isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError)
+        if isinstance(cause, sqlite3.Error):
+            return getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE
+        return isinstance(cause, OSError)
 
     async def probe(self) -> None:
         await super().probe()

@@ -58,6 +58,9 @@ CLOSE_TIMEOUT = 0.5
 REMINDER_INTERVAL = 600.0
 """Seconds after which an unchanged outage is logged again."""
 
+MAX_REASONS = 10
+"""Reasons of one outage that are logged at once. They may alternate for as long as it lasts."""
+
 MAX_REASON_LENGTH = 200
 
 SILENT = "the connection fell silent"
@@ -208,6 +211,8 @@ class LongConnection(abc.ABC, Generic[C, E]):
         self._network, self._options = network, ConnectionOptions(network)
         self._outage: Outage | None = Outage(datetime.now(UTC), "not connected yet")
         self._logged_at = -REMINDER_INTERVAL
+        self._told: set[str] = set()
+        """The reasons of the current outage that were logged."""
         self._serving: asyncio.Task[None] | None = None
         self._connection: C | None = None
         self._accepting: set[asyncio.Task[None]] = set()
@@ -338,14 +343,17 @@ class LongConnection(abc.ABC, Generic[C, E]):
         lasted = (datetime.now(UTC) - self._outage.since).total_seconds() if self._outage else 0
         self.log.info("long connection up", extra={"was_down_seconds": round(lasted)})
         self._outage, self._logged_at = None, -REMINDER_INTERVAL
+        self._told.clear()
 
     def _record_down(self, reason: str, failures: int) -> None:
-        """Record the outage. Log it if it is new or has changed, and every `REMINDER_INTERVAL`."""
+        """Record the outage. Log it if it or its reason is new, and every `REMINDER_INTERVAL`."""
         before = self._outage
         self._outage = Outage(before.since if before else datetime.now(UTC), reason)
         now = time.monotonic()
-        if before is None or before.reason != reason or now >= self._logged_at + REMINDER_INTERVAL:
+        is_told = reason in self._told or len(self._told) >= MAX_REASONS
+        if before is None or not is_told or now >= self._logged_at + REMINDER_INTERVAL:
             self._logged_at = now
+            self._told.add(reason)
             since = self._outage.since.isoformat(timespec="seconds")
             details = {"reason": reason, "since": since, "failures": failures}
             self.log.log(self._outage_level(reason), "no long connection", extra=details)

@@ -31,7 +31,7 @@ def trace_ids(request: web.Request) -> dict[str, str | None]:
     trace, request_id = headers.get("Traceparent", ""), headers.get("X-Request-Id", "")
     return {
         "traceparent": trace if TRACE_PARENT.fullmatch(trace) else None,
-        "request_id": request_id if REQUEST_ID.fullmatch(request_id) else None,
+        "x_request_id": request_id if REQUEST_ID.fullmatch(request_id) else None,
     }
 
 

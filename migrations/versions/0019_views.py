@@ -161,7 +161,9 @@ WHERE status IN ('failed', 'outcome_unknown', 'expired') AND settled_at > {week_
     parts=[
         (
             ["settled_at", "'message'", "id", "user_key", "status", "reason"],
-            "FROM outgoing_messages WHERE status IN ('undeliverable', 'outcome_unknown') AND settled_at > {week_ago}",
+            # An interim word that the answer has overtaken is no trouble.
+            "FROM outgoing_messages WHERE status IN ('undeliverable', 'outcome_unknown') AND settled_at > {week_ago} "
+            "AND NOT (kind = 'interim' AND reason = 'the answer was sent first')",
         ),
         (
             ["settled_at", "'request'", "id", "user_key", "status", "failure"],

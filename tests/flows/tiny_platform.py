@@ -39,6 +39,7 @@ class TinyPlatform:
     display_name = Words("Tiny", "小平台")
     code_parameters = frozenset({"ticket"})
     monolingual = False
+    quotes_messages = True
     limits = PlatformLimits(MINUTE, MINUTE, MINUTE, MINUTE, scopes_per_link=5)
     device = in_client = refreshing = narrowing = revocation = ephemeral = reactions = None
     scope_applications = directory = outage = chat_link = None

@@ -228,7 +228,7 @@ def is_unanswered(result: object) -> bool:
 
 
 async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> CallbackResult:
-    observations.exchange_failed("code exchange", attempt.id, refusal)
+    observations.exchange_failed(bot, attempt, refusal)
     outcome = f"exchange_{refusal.problem.value}_{refusal.code}"
     match refusal.problem:
         case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:

@@ -109,15 +109,7 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
             now < device.created_at + REQUEST_TIMEOUT
         ):
-            log.warning(
-                "no device code yet",
-                extra={
-                    "device": device.id,
-                    "problem": answer.problem.value,
-                    "reason": answer.message,
-                    "failures": device.failures,
-                },
-            )
+            observations.device_failed(bot, device, answer)
             until = retry_time(now, device.failures, None)
             await postpone(bot, device, until, device.interval, device.failures + 1)
         case TokenRefused():
@@ -281,7 +273,7 @@ OUTCOMES = {
 
 
 async def fail(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
-    observations.exchange_failed("device authorization", device.id, refusal)
+    observations.device_failed(bot, device, refusal)
     await end(bot, device, DeviceStatus.FAILED, OUTCOMES.get(refusal.problem, "not_completed"))
 
 

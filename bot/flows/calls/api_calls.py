@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
 from bot.core.api import Exchange, in_one_word
 from bot.core.calls import DeferredCall
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
 from bot.store import api_calls
 from bot.store.api_calls import MadeCall
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -40,6 +38,7 @@ def note(bot: Bot, call: DeferredCall, step: int, exchange: Exchange) -> None:
         outcome=in_one_word(exchange.outcome),
     )
     bot.unrecorded.setdefault((call.id, call.claim), []).append(made)
+    observations.api_call_ended(bot, call, exchange)
 
 
 MAX_PATH_LENGTH = 2000
@@ -56,7 +55,7 @@ async def write(bot: Bot, call: DeferredCall, work: Callable[[Connection], T]) -
         return result
 
     result = await bot.database.write(with_record)
-    if made:
+    if made and key in bot.unrecorded:
         bot.unrecorded[key] = [each for each in bot.unrecorded.get(key, ()) if each not in made]
     return result
 
@@ -68,6 +67,6 @@ async def record_rest(bot: Bot, call: DeferredCall) -> None:
         if bot.unrecorded.get(key):
             await asyncio.shield(write(bot, call, lambda c: None))
     except Exception as error:
-        log.error("API calls not recorded", extra={"call": call.id, "error": type(error).__name__})
+        observations.failed(bot, "API calls not recorded", error)
     finally:
         bot.unrecorded.pop(key, None)

@@ -34,14 +34,16 @@ class End:
     """Whether all members of a group see the reply."""
     used: ScopeSet | None = None
     """The scopes that the call needed, if it used the grant."""
+    reason: str = ""
+    """What the platform said last, with its log id, for operators."""
 
     @property
     def offers_retry(self) -> bool:
         return self.reply.control is not None and self.reply.control.action == Action.RETRY
 
 
-def failed(outcome: str, reply: Reply) -> End:
-    return End(CallStatus.FAILED, outcome, reply)
+def failed(outcome: str, reply: Reply, reason: str = "") -> End:
+    return End(CallStatus.FAILED, outcome, reply, reason=reason)
 
 
 def outcome_unknown(call: DeferredCall) -> End:
@@ -56,7 +58,9 @@ async def finish(bot: Bot, call: DeferredCall, end: End) -> None:
     draft, now = answer(bot, call, end.reply, public=end.public), utc_now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
-        if not calls.settle(c, call, end.status, end.outcome, now, repeatable=end.offers_retry):
+        if not calls.settle(
+            c, call, end.status, end.outcome, now, reason=end.reason, repeatable=end.offers_retry
+        ):
             return finish_recalled(c, bot, call, end, now)
         if end.used is not None:
             grants.touch(c, call.user, now)

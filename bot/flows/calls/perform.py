@@ -48,7 +48,7 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, observations, tokens
+from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
@@ -57,7 +57,7 @@ from bot.flows.calls.finish import failed, finish, finish_unknown
 from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import finished
 from bot.flows.outbox import typed
-from bot.store import call_steps, calls
+from bot.store import call_steps, calls, scope_waits
 from bot.store.transaction import Connection
 
 OTHER_REPLICA_DELAY = timedelta(seconds=2)
@@ -96,9 +96,9 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
-        observations.api_call_ended(bot, run.call, move, outcome)
         attempt = CallAttempt(move, outcome, usable.grant, refreshed=rejected is not None)
-        decision = after_call(outcome, situation(run, attempt))
+        enabled_at = await last_enabled(bot, run, outcome)
+        decision = after_call(outcome, situation(run, attempt, enabled_at))
         if not isinstance(decision, Refresh):
             return await carry_out(bot, run, attempt, decision)
         assert isinstance(usable, tokens.Usable)
@@ -140,13 +140,22 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     return outcome
 
 
-def situation(run: Run, attempt: CallAttempt) -> Situation:
+async def last_enabled(bot: Bot, run: Run, outcome: Outcome | NoToken) -> datetime | None:
+    """Return when an administrator last stated that a scope is enabled which is refused nevertheless."""
+    if not isinstance(outcome, InsufficientScope) or outcome.user_must_grant or not run.call.consents:
+        return None
+    user, scopes = run.call.user, named(outcome.requirement)
+    return await bot.database.read(lambda c: scope_waits.last_enabled(c, user.platform, user.app_id, scopes))
+
+
+def situation(run: Run, attempt: CallAttempt, enabled_at: datetime | None) -> Situation:
     call = run.call
     return Situation(
         now=utc_now(),
         declared=run.command.needs(call.arguments),
         held=attempt.grant.scopes if attempt.grant else frozenset(),
         authorized_at=attempt.grant.authorized_at if attempt.grant else None,
+        enabled_at=enabled_at,
         write=attempt.move.write,
         first_sent_at=run.pending.first_sent_at if run.pending else None,
         refreshed=attempt.refreshed,
@@ -182,7 +191,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(reason, last):
-            await finish(bot, call, failed(reason.value, reply_to(run, reason, last)))
+            await finish(bot, call, failed(reason.value, reply_to(run, reason, last), detail_of(last)))
         case OutcomeUnknown():
             await finish_unknown(bot, run)
         case Refresh():

@@ -15,6 +15,8 @@ from bot.core.calls import CallStatus, DeferredCall
 from bot.core.commands import (
     ApiRefused,
     CancelWaiting,
+    CheckScopes,
+    ConfirmWrite,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -30,7 +32,13 @@ from bot.flows import observations
 from bot.flows.account import unused_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls import api_calls
-from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
+from bot.flows.calls.botcalls import (
+    cancel_or_end,
+    check_scopes,
+    confirm_write,
+    describe_grant,
+    require_scopes,
+)
 from bot.flows.calls.finish import (
     End,
     failed,
@@ -40,7 +48,7 @@ from bot.flows.calls.finish import (
     outcome_unknown,
     stop_if_recalled,
 )
-from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
+from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, detail_of, put_back
 from bot.flows.calls.run_state import Run
 from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
@@ -59,7 +67,7 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     """Prepare a claimed call. Returns None if it was settled without running, or cannot run in this process."""
     now = utc_now()
     if call.genuine is None:
-        log.warning("another replica has the key of this call", extra={"call": call.id})
+        observations.key_missing(bot, call)
         due_at = now + OTHER_REPLICA_DELAY
         await bot.database.write(lambda c: calls.requeue(c, call, due_at, call.first_failed_at))
         return None
@@ -157,15 +165,16 @@ async def run_call(bot: Bot, run: Run) -> None:
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
             observations.lease_lost(run.call)
-    except CannotOpenSecret as error:
-        log.warning(
-            "another replica has the key of this call", extra={"call": run.call.id, "reason": str(error)}
-        )
+    except CannotOpenSecret:
+        observations.key_missing(bot, run.call)
         await put_back(bot, run, utc_now() + OTHER_REPLICA_DELAY)
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
-        await finish(bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset()))
+        why = detail_of(refusal.outcome)
+        await finish(
+            bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset(), reason=why)
+        )
     except asyncio.CancelledError:
         await asyncio.shield(put_back(bot, run, utc_now()))
         raise
@@ -218,6 +227,12 @@ async def make_step(bot: Bot, run: Run) -> bool:
             return await require_scopes(bot, run, move)
         case CancelWaiting() | EndGrant():
             await cancel_or_end(bot, run, move)
+            return True
+        case ConfirmWrite():
+            await confirm_write(bot, run, move)
+            return True
+        case CheckScopes():
+            run.add(move, Result(value=await check_scopes(bot, run.call)))
             return True
         case _:
             assert_never(move)
