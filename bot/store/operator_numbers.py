@@ -71,12 +71,11 @@ def _error(what: str, **values: Any) -> Row:
 
 def _api_errors(connection: Connection, chosen: Filter) -> list[Row]:
     made = api_calls.c
-    columns = (made.method, made.path, made.status, made.code, made.outcome)
+    columns = (made.method, made.path, made.status, made.code, made.outcome, made.user_key)
     query = (
         select(
             *columns,
             func.count().label("count"),
-            func.count(made.user_key.distinct()).label("users"),
             func.min(made.at, type_=made.at.type).label("first_at"),
             func.max(made.at, type_=made.at.type).label("last_at"),
             func.max(made.id).label("latest"),
@@ -97,21 +96,21 @@ def _api_errors(connection: Connection, chosen: Filter) -> list[Row]:
             status=status,
             code=row.code if row.code is not None else row.outcome,
             count=row.count,
-            users=row.users,
+            users={row.user_key},
             first_at=row.first_at,
             last_at=row.last_at,
             latest=row.latest,
         )
         key = (what, error["status"], error["code"])
         found[key] = _merged(found[key], error) if key in found else error
-    return [_with_latest(connection, row) for row in found.values()]
+    return [_with_latest(connection, row | {"users": len(row["users"])}) for row in found.values()]
 
 
 def _merged(one: Row, other: Row) -> Row:
-    """Merge rows about the same API call with different ids in its path. The number of users is at least the larger."""
+    """Merge rows about the same API call, of other users or with other ids in its path."""
+    one["users"] |= other["users"]
     return one | {
         "count": one["count"] + other["count"],
-        "users": max(one["users"], other["users"]),
         "first_at": min(one["first_at"], other["first_at"]),
         "last_at": max(one["last_at"], other["last_at"]),
         "latest": max(one["latest"], other["latest"]),

@@ -179,6 +179,26 @@ async def test_what_the_platform_failed_at_is_counted_with_its_last_log_id(world
     assert "GET /open-apis/task/v2/tasks" in " ".join(out.split())
 
 
+async def test_failures_of_one_api_count_together_whatever_the_ids_in_its_path(world: World):
+    await world.start()
+    path = "*/docx/v1/documents/*"
+    asked = []
+    for person, token in (
+        (world.sam, "doxcnAAAA1111"),
+        (world.ada, "doxcnBBBB2222"),
+        (world.sam, "doxcnCCCC3333"),
+    ):
+        if not asked or person is not world.sam:
+            await world.authorized(person, f"/doc {token}")
+        await world.trouble({"path": path}, "status", status=418)
+        asked.append(await world.say(person, f"/doc {token}"))
+        await world.answer_to(asked[-1])
+        await world.lift()
+    rows = [row for row in await told(world, "errors") if row["status"] == "418"]
+    assert [(row["count"], row["users"]) for row in rows] == [(3, 2)], rows
+    assert "/documents/*" in rows[0]["what"]
+
+
 def last_id(world: World, row: dict[str, Any]) -> str:
     made = world.find("api_calls", status=int(row["status"]))
     assert made[-1]["log_id"] == row["log_id"]
