@@ -88,9 +88,10 @@ class ShowVersion(argparse.Action):
     """Looks up the version only when the option is given."""
 
     def __call__(self, *_: object) -> NoReturn:
-        from importlib.metadata import version  # noqa: PLC0415
+        from bot.build import current_build  # noqa: PLC0415
 
-        print(f"bot {version('bot-that-asks')}")
+        build = current_build()
+        print(f"bot {build.version} (schema {build.revision})")
         raise SystemExit(DONE)
 
 
@@ -117,7 +118,7 @@ def parser() -> Parser:
     serve.formatter_class = argparse.RawDescriptionHelpFormatter
     serve.epilog = f"settings, from the environment or a .env file:\n{settings.help_table()}"
     add_sandbox_options(add("sandbox", sandbox, "try the bot in a browser, against an emulated platform"))
-    add("doctor", doctor, "check the configuration, the database and the platform")
+    add_json_option(add("doctor", doctor, "check the configuration, the database, the bot and the platform"))
 
     database = add("db", None, "make, check or copy the database")
     actions = database.add_subparsers(metavar="ACTION", required=True, title="actions")
@@ -368,7 +369,7 @@ def sandbox(chosen: argparse.Namespace) -> int:
 def doctor(chosen: argparse.Namespace) -> int:
     from bot import doctor as checks  # noqa: PLC0415
 
-    return checks.run(settings.environment())
+    return checks.run(settings.environment(), as_json=chosen.json)
 
 
 # --- the database --------------------------------------------------------------------------------------------
@@ -388,8 +389,9 @@ def upgrade_database(chosen: argparse.Namespace) -> int:
 
     # A new database contains nothing to encrypt, so it can be created before the keys are.
     keys = [key.reveal() for key in loaded.encryption_keys]
-    upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
-    return report(chosen, "The database is at the newest migration.", {"up_to_date": True})
+    note = upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
+    sentence = note or "The database is at the newest migration."
+    return report(chosen, sentence, {"up_to_date": True, "note": note})
 
 
 def check_database(chosen: argparse.Namespace) -> int:
@@ -397,12 +399,13 @@ def check_database(chosen: argparse.Namespace) -> int:
     from bot.store.open_database import check_schema  # noqa: PLC0415
 
     try:
-        check_schema(url)
+        note = check_schema(url)
     except DatabaseNotReady as error:
         if chosen.json:
             report(chosen, "", {"up_to_date": False, "problem": str(error)})
         raise
-    return report(chosen, "The database is there and up to date.", {"up_to_date": True})
+    sentence = note or "The database is there and up to date."
+    return report(chosen, sentence, {"up_to_date": True, "note": note})
 
 
 def back_up_database(chosen: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import IO, Literal
 
+from bot.core.secrets import NotSecret
 from bot.core.unseen_characters import escape
 from bot.flows import correlation
 
@@ -138,9 +139,10 @@ class _Formatter(logging.Formatter):
 
     def _value(self, name: str, value: object) -> str:
         text = _text(value)
-        if text in self._known and not self._is_secret(name):
+        looks_secret = self._is_secret(name) and not isinstance(value, NotSecret)
+        if text in self._known and not looks_secret:
             return text
-        if self._is_secret(name):
+        if looks_secret:
             masked = redact(f"{name}={text[:MAX_FIELD]}").removeprefix(f"{name}=")
             if masked == MASK:
                 return masked

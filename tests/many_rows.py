@@ -21,7 +21,7 @@ def seal_calls(connection: Connection) -> None:
 
 
 def fill(connection: Connection, rows: int, now: datetime) -> None:
-    """Insert this many calls, grants, requests, attempts, messages and events, and analyze the tables."""
+    """Insert this many calls, API calls, grants, requests, attempts, messages and events, and analyze the tables."""
     sqlite = connection.dialect.name == "sqlite"
     numbers = (
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT {columns} FROM n"
@@ -95,6 +95,9 @@ def fill(connection: Connection, rows: int, now: datetime) -> None:
            created_at=old, settled_at=old)  # fmt: skip
     insert("events", platform="'lark'", app_id="'cli_1'", event_id="'e' || i", message_id="'om' || i",
            received_at=old)  # fmt: skip
+    insert("api_calls", id="'p' || i", at=old, user_key=person, call_id="'c' || i", step="0", attempt="1", method="'GET'",
+           path="'/open-apis/task/v2/tasks/' || i", status="200", code="'0'", log_id="'log' || i", milliseconds="9",
+           outcome=f"CASE WHEN i % {KINDS} = 3 THEN 'refused' ELSE 'succeeded' END")  # fmt: skip
     with past_allowed(connection):
         insert("audit_log", at=old, action="'call_succeeded'", user_key=person, detail="'{}'")
     connection.execute(text("ANALYZE"))

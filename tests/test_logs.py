@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from bot import logs
-from bot.core.secrets import Secret
+from bot.core.secrets import NotSecret, Secret
 
 Read = Callable[[], str]
 
@@ -85,6 +85,13 @@ def test_a_field_is_masked_for_its_name(read: Read) -> None:
     assert "short" not in read()
     assert "abc" not in read()
     assert "99991679" in read()
+
+
+def test_an_error_code_in_words_is_shown_and_what_looks_like_a_secret_is_not(read: Read) -> None:
+    log.info("refused", extra={"code": NotSecret("Forbidden.AccessDenied")})
+    log.info("refused", extra={"code": NotSecret(TOKEN)})
+    assert "Forbidden.AccessDenied" in read()
+    assert TOKEN not in read()
 
 
 @pytest.mark.parametrize(

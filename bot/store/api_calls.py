@@ -6,6 +6,7 @@ contain neither query nor body, and are kept as long as the audit log.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.api import ApiOutcome
 from bot.core.people import UserKey
 from bot.store import audit
+from bot.store.ids import new_id
 from bot.store.queue import BEFORE, pruning
 from bot.store.schema import api_calls
 from bot.store.statements import LIMIT, apps_of, as_rows, bind, rows_given
@@ -57,6 +59,11 @@ class MadeCall:
             "milliseconds": self.milliseconds,
             "outcome": self.outcome.value,
         }
+
+
+def id_of_lost(call_id: str, step: int, sent_at: datetime) -> str:
+    """Return the id of a request whose worker did not live to record it: the same for everyone who records it."""
+    return new_id(sent_at)[:14] + hashlib.sha256(f"{call_id}:{step}".encode()).hexdigest()[:18]
 
 
 _COLUMNS = {column.name: column.type for column in api_calls.c if column.name != "app"}

@@ -79,6 +79,8 @@ def _set_pragmas(connection: Any, record: object) -> None:
     # commit, and writes share commits.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What is erased is overwritten, and not only unlinked.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
+expands = True
 
 DEFAULT_DAYS = 365
 """As in revision 0017, whose guard is replaced."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -19,35 +18,21 @@ def made_for(world: World, message_id: str, columns: str = SHOWN) -> list[tuple[
 
 
 async def test_the_loop_is_on_record(world: World):
+    """A refusal for a missing scope, a consent, and the same call again."""
     await world.start()
+    await world.authorized(world.sam, "/me")
     asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks?page_size=5")
-    card = await world.card_for(world.sam)
-    await world.consent(world.sam, card)
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
     await world.answer_to(asked)
-    made = made_for(world, asked, f"{SHOWN}, attempt, user_key, log_id, milliseconds")
-    assert [row[:7] for row in made][-1] == ("GET", "/open-apis/task/v2/tasks", 200, "0", "succeeded", 0, 1)
-    for *_, user_key, log_id, milliseconds in made:
-        assert user_key.endswith(world.sam.open_id)
-        assert log_id
-        assert 0 <= milliseconds < 10_000
-
-
-async def test_a_refusal_for_a_missing_scope_is_on_record_with_what_followed(world: World):
-    await world.start()
-    await world.authorized(world.sam, "/task warm up")
-    asked = await world.say(world.sam, "/call GET /open-apis/calendar/v4/calendars")
-    card = await world.fresh_card(world.sam, asked)
-    path = "/open-apis/calendar/v4/calendars"
-    await world.until(lambda: made_for(world, asked), "the record of the refusal")
-    assert [row[:5] for row in made_for(world, asked)] == [
-        ("GET", path, 400, "99991679", "insufficient_scope")
+    path = "/open-apis/task/v2/tasks"
+    assert made_for(world, asked) == [
+        ("GET", path, 400, "99991679", "insufficient_scope", 0),
+        ("GET", path, 200, "0", "succeeded", 0),
     ]
-    await world.consent(world.sam, card)
-    await world.answer_to(asked)
-    assert [row[2:5] for row in made_for(world, asked)] == [
-        (400, "99991679", "insufficient_scope"),
-        (200, "0", "succeeded"),
-    ]
+    for row in world.rows("SELECT * FROM api_calls"):
+        assert row["user_key"].endswith(world.sam.open_id)
+        assert row["log_id"]
+        assert 0 <= row["milliseconds"] < 10_000
 
 
 FAULTS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
@@ -70,9 +55,11 @@ async def test_each_failed_attempt_is_on_record(
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
     made = made_for(world, asked, "status, code, outcome, attempt")
-    assert [row[3] for row in made] == [1, 2, 3]
-    assert [row[2] for row in made] == [expected[2], expected[2], "succeeded"]
-    assert made[0][:1] == expected[:1]
+    # A connection that is closed at once is opened again by the HTTP client, so that one attempt meets both faults.
+    failed = 1 if expected[0] is None else 2
+    assert [row[3] for row in made] == list(range(1, failed + 2))
+    assert [row[0:1] + row[2:3] for row in made[:-1]] == [(expected[0], expected[2])] * failed
+    assert made[-1][:3] == (200, "0", "succeeded")
 
 
 async def test_a_write_is_on_record_without_what_was_written(world: World):
@@ -88,7 +75,7 @@ async def test_a_write_is_on_record_without_what_was_written(world: World):
     assert title not in str(world.rows("SELECT * FROM api_calls"))
 
 
-async def test_a_write_whose_answer_is_lost_is_on_record_and_so_is_the_probe_before_the_next(world: World):
+async def test_a_write_whose_answer_is_lost_is_on_record_as_often_as_it_was_sent(world: World):
     await world.start()
     await world.authorized(world.sam, "/task warm up")
     await world.control(
@@ -96,16 +83,16 @@ async def test_a_write_whose_answer_is_lost_is_on_record_and_so_is_the_probe_bef
     )
     asked = await world.say(world.sam, "/task Buy milk")
     await world.answer_to(asked, "Buy milk")
-    methods = [(row[0], row[2], row[4]) for row in made_for(world, asked)]
-    assert methods[0] == ("POST", None, "no_answer")
-    assert methods[-1] == ("POST", 200, "succeeded")
-    assert ("GET", 200, "succeeded") in methods[1:-1]
+    assert [(row[0], row[2], row[4]) for row in made_for(world, asked)] == [
+        ("POST", None, "no_answer"),
+        ("POST", 200, "succeeded"),
+    ]
 
 
 async def test_a_rejected_token_and_the_call_with_the_next_are_on_record(world: World):
     await world.start()
     await world.authorized(world.sam)
-    await world.control("faults", match={"path": "/open-apis/task"}, times=1, kind="token_expired")
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
     made = made_for(world, asked, "code, outcome, attempt")
@@ -115,11 +102,28 @@ async def test_a_rejected_token_and_the_call_with_the_next_are_on_record(world: 
 async def test_a_call_that_is_interrupted_is_on_record_when_the_process_stops(world: World):
     await world.start()
     await world.authorized(world.sam)
-    await world.control("faults", match={"path": "/open-apis/task"}, times=1, kind="delay", seconds=8)
+    fault = await world.trouble({"path": "/open-apis/task"}, "delay", seconds=8, times=1)
     asked = await world.say(world.sam, "/tasks")
-    await world.until(lambda: world.requests("/open-apis/task/v2/tasks")[1:], "the request")
-    await asyncio.wait_for(world.stop(), 10)
+    await world.struck(fault)
+    assert await world.stop() == 0
     assert made_for(world, asked, "status, outcome") == [(None, "no_answer")]
+
+
+async def test_a_write_whose_process_was_killed_is_on_record_once(world: World):
+    await world.start()
+    await world.authorized(world.sam, "/task warm up")
+    match = {"path": "/open-apis/task", "method": "POST"}
+    fault = await world.trouble(match, "delay_after", seconds=4, times=1)
+    asked = await world.say(world.sam, "/task Buy milk")
+    await world.struck(fault)
+    await world.kill()
+    assert made_for(world, asked) == []
+    await world.start()
+    await world.answer_to(asked, "Buy milk")
+    assert [(row[0], row[2], row[4]) for row in made_for(world, asked)] == [
+        ("POST", None, "no_answer"),
+        ("POST", 200, "succeeded"),
+    ]
 
 
 async def test_commands_that_do_not_call_the_platform_leave_no_record(world: World):
@@ -127,3 +131,93 @@ async def test_commands_that_do_not_call_the_platform_leave_no_record(world: Wor
     for command in ("/help", "/permissions", "/cancel"):
         await world.answer_to(await world.say(world.sam, command))
     assert world.count("api_calls") == 0
+
+
+async def test_a_probe_before_a_write_is_on_record(world: World):
+    """It is made with the user's token, while the platform fails."""
+    await world.start()
+    await world.authorized(world.sam, "/task warm up")
+    down = await world.trouble({"path": "/open-apis"}, "status", status=503)
+    asked = await world.say(world.sam, "/task Buy milk")
+    await world.until(
+        lambda: world.find("deferred_calls", message_id=asked) and made_for(world, asked)[1:],
+        "the probe",
+        patience=30,
+    )
+    await world.lift(down)
+    await world.answer_to(asked, "Buy milk", patience=60)
+    made = [(row[0], row[2]) for row in made_for(world, asked)]
+    assert made[:2] == [("POST", 503), ("GET", 503)]
+    assert made[-1] == ("POST", 200)
+
+
+WRITTEN = {
+    "a title": ("/task Surprise party for Wei on Friday", "Surprise party"),
+    "a body": ('/call POST /open-apis/task/v2/tasks {"summary":"Give notice in May"}', "Give notice"),
+    "a query": ("/call GET /open-apis/task/v2/tasks?page_size=37", "page_size"),
+    "words of a search": ("/search salaries of the board", "salaries"),
+    "no command at all": ("I am ill and stay at home", "I am ill"),
+    "\u4e2d\u6587": ("/task \u7ed9\u5c0f\u738b\u4e70\u751f\u65e5\u793c\u7269", "\u751f\u65e5\u793c\u7269"),
+}
+
+
+def everything(world: World) -> str:
+    tables = [row["name"] for row in world.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return "\n".join(str(world.rows(f"SELECT * FROM {name}")) for name in tables)
+
+
+@pytest.mark.parametrize(("text", "secret"), WRITTEN.values(), ids=WRITTEN)
+async def test_what_a_user_wrote_is_erased_when_the_call_ends(world: World, text: str, secret: str):
+    await world.start()
+    asked = await world.say(world.sam, text)
+    call = await world.until(lambda: world.find("deferred_calls", message_id=asked), "the call")
+    while world.only("deferred_calls", message_id=asked)["status"] not in {"succeeded", "failed"}:
+        waits = "suspended" in world.statuses("deferred_calls", message_id=asked)
+        if waits:
+            card = await world.fresh_card(world.sam, asked)
+            seen = world.only("deferred_calls", message_id=asked)
+            assert secret in seen["arguments"]
+            await world.consent(world.sam, card)
+        await world.until(
+            lambda: world.only("deferred_calls", message_id=asked)["status"] != "suspended", "the release"
+        )
+        await world.until(
+            lambda: world.only("deferred_calls", message_id=asked)["status"] not in {"queued", "running"},
+            "the end",
+        )
+    await world.answer_to(asked)
+    await world.until(
+        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')"),
+        "silence",
+    )
+    ended = world.only("deferred_calls", id=call[0]["id"])
+    assert (ended["arguments"], ended["repeat_arguments"]) == ("", None)
+    assert secret not in everything(world)
+
+
+async def test_a_cancelled_call_keeps_nothing_of_what_was_written(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/task Find another job")
+    await world.fresh_card(world.sam, asked)
+    await world.answer_to(await world.say(world.sam, "/cancel"))
+    ended = world.only("deferred_calls", message_id=asked)
+    assert (ended["status"], ended["arguments"], ended["repeat_arguments"]) == ("cancelled", "", None)
+    assert "Find another job" not in everything(world)
+
+
+async def test_what_can_be_tried_again_is_kept_encrypted_until_it_is(world: World):
+    await world.start(BOT_DEFERRED_TTL="3")
+    asked = await world.say(world.sam, "/task Water the plants")
+    card = await world.fresh_card(world.sam, asked)
+    await world.expires(card)
+    ended = world.only("deferred_calls", message_id=asked)
+    assert (ended["status"], ended["arguments"]) == ("expired", "")
+    assert ended["repeat_arguments"].startswith("v1.")
+    assert "Water the plants" not in everything(world)
+    await world.click(world.sam, card, "retry_expired")
+    again = await world.until(
+        lambda: [row for row in world.find("deferred_calls", message_id=asked) if row["id"] != ended["id"]],
+        "it",
+    )
+    assert again[0]["arguments"] == "Water the plants"
+    assert world.only("deferred_calls", id=ended["id"])["repeat_arguments"] is None

@@ -48,7 +48,7 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, tokens
+from bot.flows import administrators, observations, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
@@ -79,6 +79,8 @@ class CallAttempt:
 async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
     """Make an API call and carry out the decision on its outcome. Returns whether the call may continue."""
     sent_before = run.pending.first_sent_at if run.pending else None
+    if sent_before is not None and run.call.takeovers:
+        api_calls.note_lost(bot, run.call, len(run.results), move, sent_before)
     if move.write is not None and not may_send(move.write, sent_before, utc_now()):
         await finish_unknown(bot, run)
         return False
@@ -92,6 +94,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             return False
         else:
             run.used_grant = True
+            observations.grant_used(bot, run.call, usable.grant)
             run.first_in_a_day = unused_scopes.is_first_use_today(usable.grant)
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
