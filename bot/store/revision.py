@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bot.store.keyring import Keyring
 
-REVISION = "0019"
+REVISION = "0022"
 """The newest migration. A constant, so that startup does not have to import Alembic."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.core.calls import DeferredCall, WaitsFor
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED_BY_OPERATOR, Grant, GrantStatus
 from bot.core.language import Words
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
@@ -16,7 +16,7 @@ from bot.core.secrets import Secret
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
 from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import deliver_all, typed
-from bot.store import calls, granted_scopes, grants, requests, sessions, users
+from bot.store import audit, calls, granted_scopes, grants, requests, sessions, users
 from bot.store.granted_scopes import GrantedScope
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -192,10 +192,12 @@ class Revoked:
     """The number of browsers."""
 
 
-async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Revoked:
+async def revoke(
+    bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False, operator: UserKey | None = None
+) -> Revoked:
     """End a user's grant, immediately in the database and later at the platform, and cancel their waiting calls.
 
-    `sign_out` also ends their sessions, for use by operators.
+    `sign_out` also ends their sessions, for use by operators. `operator` is the one who does this in the console.
     """
     now = utc_now()
     cancelled = await cancel_in_batches(bot, user)
@@ -204,7 +206,11 @@ async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False
         rest, messages = cancel_waiting(c, bot, user, now)
         browsers = sessions.end_all(c, user, reason, now) if sign_out else 0
         had_grant = end_grant(c, user, reason, now)
-        return Revoked(had_grant, len(cancelled) + len(rest), browsers), messages
+        ended = Revoked(had_grant, len(cancelled) + len(rest), browsers)
+        if operator is not None:
+            done = {"operator": str(operator), "calls": ended.cancelled, "browsers": browsers}
+            audit.write(c, REVOKED_BY_OPERATOR, user=user, now=now, **done)
+        return ended, messages
 
     ended, messages = await bot.database.write(work)
     deliver_in_background(bot, messages)
