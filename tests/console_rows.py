@@ -55,6 +55,7 @@ def lively(connection: Connection, app: str, tenant: str, now: datetime, people:
     rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in ORDER}
     for number, key in enumerate(keys):
         add_person(rows, chance, key, number, now)
+    rows[audit_log].sort(key=lambda each: each["at"])
     with past_allowed(connection):
         for table in ORDER:
             if rows[table]:

@@ -27,7 +27,7 @@ from bot.core.words import console as words
 from bot.core.words import pages as page_words
 from bot.flows import console
 from bot.flows.bot import utc_now
-from bot.flows.console import CACHE_SECONDS, Filter, Listing, Overview, Overviews, Person, PlatformError
+from bot.flows.console import CACHE_SECONDS, Event, Filter, Listing, Overview, Overviews, Person, PlatformError
 from bot.web import login
 from bot.web.account import signs_in_by_itself
 from bot.web.app_keys import BOT, with_platform
@@ -76,7 +76,7 @@ MAX_PARAMETER = 400
 """Characters of a parameter of the query."""
 MAX_SEARCH = 100
 OUTCOME_DAYS = 14
-TOP_ROWS = 12
+TOP_ROWS = 10
 """Rows of a table on the overview."""
 
 
@@ -270,13 +270,15 @@ class Pager:
     complete: bool
 
 
-def pager(request: web.Request, listing: Listing, path: str, **parameters: str | None) -> Pager | None:
-    """Return the links below a list, or None if it has one page."""
+def pager(request: web.Request, listing: Listing, newest: str) -> Pager | None:
+    """Return the links below a list, or None if it has one page. `newest`: the URL of the first one."""
     first = parameter(request, "after") is None
     if first and listing.older is None:
         return None
-    older = url(path, **parameters, after=listing.older) if listing.older is not None else None
-    return Pager(None if first else url(path, **parameters), older, listing.complete)
+    older = None
+    if listing.older is not None:
+        older = f"{newest}{'&' if '?' in newest else '?'}{urlencode({'after': listing.older})}"
+    return Pager(None if first else newest, older, listing.complete)
 
 
 @for_administrators
@@ -345,7 +347,7 @@ async def people(request: web.Request, operator: Operator) -> web.Response:
         words.PEOPLE,
         listing=listing,
         search=wanted,
-        pager=pager(request, listing, PEOPLE, search=wanted),
+        pager=pager(request, listing, url(PEOPLE, search=wanted)),
     )
 
 
@@ -426,7 +428,7 @@ async def filtered(
         chips=chips,
         wanted=wanted,
         without_person=url(path, status=status),
-        pager=pager(request, listing, path, **kept, status=status),
+        pager=pager(request, listing, url(path, **kept, status=status)),
     )
 
 
@@ -447,7 +449,7 @@ async def story(request: web.Request, operator: Operator) -> web.Response:
     entries = []
     previous = found.call.asked_at
     for event in found.events:
-        entry = entry_of(event.what, event.detail, found.operators)
+        entry = entry_of_event(event, found.operators)
         pause = operator.times.span(previous, event.at) if (event.at - previous).total_seconds() >= 1 else None
         entries.append((event, entry, pause))
         previous = event.at
@@ -485,7 +487,7 @@ async def done_for(request: web.Request, operator: Operator) -> web.Response:
         words.DONE_FOR,
         profile=profile,
         listing=listing,
-        pager=pager(request, listing, DONE, user=user),
+        pager=pager(request, listing, url(DONE, user=user)),
     )
 
 
@@ -599,13 +601,13 @@ FORMS: Mapping[str, PageHandler] = {REVOKE: revoke, CHECK: check}
 @dataclass(frozen=True, slots=True)
 class Detail:
     label: str | Words
-    value: str
+    value: str | Words
     is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What happened, for a row of a history or a timeline."""
+    """What happened, for a row of a history or a timeline. A detail may have no label."""
 
     label: str | Words
     tone: str
@@ -639,7 +641,10 @@ def entry_of(what: str, detail: str | None, operators: Mapping[str, str | None])
         return Entry(label, tone_of(what), (), detail)
     details = []
     for name, value in parsed.items():
-        if name in HIDDEN_DETAILS:
+        if name in HIDDEN_DETAILS or (name, value) == ("outcome", "answered"):
+            continue
+        if name == "command" and isinstance(value, str):
+            details.append(Detail("", f"/{value}"))
             continue
         if name == "operator" and isinstance(value, str):
             value = operators.get(value) or value
@@ -647,6 +652,29 @@ def entry_of(what: str, detail: str | None, operators: Mapping[str, str | None])
         shown = ", ".join(str(each) for each in flat(values))
         details.append(Detail(words.DETAILS.get(name, name), shown, isinstance(value, list)))
     return Entry(label, tone_of(what), tuple(details[:MAX_VALUES]), None)
+
+
+def entry_of_event(event: Event, operators: Mapping[str, str | None]) -> Entry:
+    """Return a row of the view `call_story` in words."""
+    if event.what in {"asked", "card_shown"}:
+        # Their details are the command and an id, which the page shows above.
+        return Entry(words.ACTIONS[event.what], tone_of(event.what), (), None)
+    if event.what.startswith("message_") and event.detail in words.MESSAGE_KINDS:
+        entry = Entry(words.ACTIONS.get(event.what, event.what), tone_of(event.what), (), None)
+        results = [Detail("", words.MESSAGE_KINDS[event.detail])]
+    else:
+        entry, results = entry_of(event.what, event.detail, operators), []
+    if event.result:
+        outcome, separator, rest = event.result.partition(", ")
+        known = words.API_OUTCOMES.get(outcome)
+        said = known + Words(separator + rest, separator + rest) if known else event.result
+        results.append(Detail(words.RESULT, said))
+    tone = "bad" if event.what == "api_call" and is_failure(event.result) else entry.tone
+    return replace(entry, tone=tone, details=(*entry.details, *results))
+
+
+def is_failure(result: str | None) -> bool:
+    return result is not None and not result.startswith(("succeeded", "insufficient_scope", "token_rejected"))
 
 
 def flat(values: Iterable[Any]) -> list[Any]:

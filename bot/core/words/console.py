@@ -146,7 +146,7 @@ REQUEST_OUTCOMES: Mapping[str, Words] = {
 }
 
 TIME_TO_CONSENT = Words(en="Time to consent", zh="授权用时")
-TIME_TO_CONSENT_OF = Words(en="Median {median} · 90% within {ninth}", zh="中位数 {median} · 90% 在 {ninth} 内")
+TIME_TO_CONSENT_OF = Words(en="Median {median} · 90% within {ninth}", zh="中位数 {median} · 90% 在 {ninth}内")
 BUCKETS = (
     (10, Words(en="<10 s", zh="<10 秒")),
     (30, Words(en="<30 s", zh="<30 秒")),
@@ -427,6 +427,15 @@ ACTIONS: Mapping[str, Words] = {
     "scopes_checked": Words(en="Enabled scopes checked by an operator", zh="运维人员检查了已开通权限"),
 }
 """Rows of the view `call_story`, and actions of the audit log. One that is not listed is shown as it is stored."""
+
+MESSAGE_KINDS: Mapping[str, Words] = {
+    "answer": Words(en="the answer", zh="答复"),
+    "interim": Words(en="an interim word", zh="进度提示"),
+    "note": Words(en="a note", zh="提示"),
+    "notice": Words(en="a notice to an administrator", zh="发给管理员的通知"),
+    "administrator_card": Words(en="a card to an administrator", zh="发给管理员的卡片"),
+    "confirmation_card": Words(en="a card that asks to confirm", zh="确认卡片"),
+}
 
 DETAILS: Mapping[str, Words] = {
     "scopes": Words(en="scopes", zh="权限"),
