@@ -48,8 +48,8 @@ SEAL = "v1.0a1b2c3d.x"
 
 
 def lively(connection: Connection, app: str, tenant: str, now: datetime, people: int = 60) -> list[UserKey]:
-    """Insert a month of rows of an app, and return its people. The same rows each time, but for the times and ids."""
-    chance = random.Random(7)
+    """Insert a month of rows of an app, and return its people. The same each time, but for times and ids."""
+    chance = random.Random(app)
     platform, _, app_id = app.partition(":")
     keys = [UserKey(platform, app_id, tenant, f"ou_{number:04d}{chance.getrandbits(96):024x}") for number in range(people)]
     rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in ORDER}

@@ -59,7 +59,7 @@ WINDOW = 5_000
 """Rows that a filtered list examines for one page."""
 COUNTED = 1_000
 """Rows of one kind that a count of what waits looks at."""
-PEOPLE_COUNTED = 100_000
+PEOPLE_COUNTED = 20_000
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class Listing:
 
 # --- the overview: people and grants ---------------------------------------------------------------------
 
-GRANTS_EXAMINED = 20_000
+GRANTS_EXAMINED = 10_000
 SCOPE_SETS = 2_000
 
 
@@ -106,7 +106,7 @@ class GrantFigures:
 
 
 def grant_figures(connection: Connection, app: str, now: datetime) -> GrantFigures:
-    """Count the people and, among the first 20,000 grants, those that can be used, by scope."""
+    """Count the people and, among the first 10,000 grants, those that can be used, by scope."""
     sample = (
         select(grants.c.scopes, _usable(now).label("usable"))
         .where(grants.c.app == app)
@@ -456,7 +456,7 @@ def find_people(connection: Connection, app: str, wanted: str, cursor: str | Non
     window = newest.limit(WINDOW).subquery()
     matches = (
         select(window.c.user_key, window.c.created_at)
-        .where(func.lower(window.c.name).contains(wanted.lower(), autoescape=True))
+        .where(or_(*(func.lower(window.c.name).contains(each, autoescape=True) for each in spellings(wanted))))
         .order_by(window.c.created_at.desc(), window.c.user_key.desc())
         .limit(PAGE + 1)
     )
@@ -478,6 +478,15 @@ def find_people(connection: Connection, app: str, wanted: str, cursor: str | Non
     if last is None or number < WINDOW:
         return Listing(rows, None)
     return Listing(rows, cursor_of(last.created_at, str(last.user_key)), complete=False)
+
+
+def spellings(wanted: str) -> list[str]:
+    """Return the spellings to look for in a name in lower case: SQLite knows only the lower case of ASCII letters."""
+    return sorted({wanted.lower(), lower_ascii(wanted), lower_ascii(wanted.title()), lower_ascii(wanted.upper())})
+
+
+def lower_ascii(text: str) -> str:
+    return "".join(each.lower() if each.isascii() else each for each in text)
 
 
 def _people_by_id(connection: Connection, app: str, wanted: str) -> list[UserKey]:

@@ -646,6 +646,9 @@ def entry_of(what: str, detail: str | None, operators: Mapping[str, str | None])
         if name == "command" and isinstance(value, str):
             details.append(Detail("", f"/{value}"))
             continue
+        if name == "waits_for" and value in words.WAITS_FOR:
+            details.append(Detail("", words.WAITS_FOR[value]))
+            continue
         if name == "operator" and isinstance(value, str):
             value = operators.get(value) or value
         values = value if isinstance(value, list) else [value]
