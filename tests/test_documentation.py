@@ -59,6 +59,7 @@ ROUTES = [
     "/oauth/lark/callback",
     "/oauth/lark/client",
     "/permissions",
+    "/console",
     "/healthz",
     "/readyz",
     "/metrics",

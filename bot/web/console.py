@@ -22,7 +22,7 @@ from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.core.scopes import Scope, ScopeSet
 from bot.core.times import Zone, format_near_moment, zone_or
-from bot.core.unseen_characters import escape, tidy
+from bot.core.unseen_characters import tidy
 from bot.core.words import console as words
 from bot.core.words import pages as page_words
 from bot.flows import console
@@ -41,7 +41,7 @@ from bot.web.pages import (
     Page,
     show,
 )
-from bot.web.rendering import render
+from bot.web.rendering import plain, render
 from bot.web.security import CONTENT_SECURITY_POLICY_WITH_FORMS
 from bot.web.session import (
     FLASH,
@@ -375,8 +375,8 @@ async def person_in(request: web.Request, operator: Operator) -> Person | None:
 
 
 def name_of(found: Person) -> Words:
-    name = found.profile.name
-    return Words(escape(name), escape(name)) if name else words.UNKNOWN_NAME
+    name = plain(found.profile.name or "", 60)
+    return Words(name, name) if name else words.UNKNOWN_NAME
 
 
 DESCRIBING_TIMEOUT = 2.0
@@ -445,7 +445,7 @@ async def story(request: web.Request, operator: Operator) -> web.Response:
     found = await console.story(request.app[BOT], operator.app, parameter(request, "call"))
     if found is None:
         return not_found(request, operator)
-    command = escape(f"/{found.call.command}")
+    command = plain(f"/{found.call.command}", 40)
     entries = []
     previous = found.call.asked_at
     for event in found.events:
@@ -670,7 +670,8 @@ def entry_of_event(event: Event, operators: Mapping[str, str | None]) -> Entry:
     if event.result:
         outcome, separator, rest = event.result.partition(", ")
         known = words.API_OUTCOMES.get(outcome)
-        said = known + Words(separator + rest, separator + rest) if known else event.result
+        more = plain(separator + rest, 60)
+        said = known + Words(more, more) if known else event.result
         results.append(Detail(words.RESULT, said))
     tone = "bad" if event.what == "api_call" and is_failure(event.result) else entry.tone
     return replace(entry, tone=tone, details=(*entry.details, *results))
