@@ -23,7 +23,6 @@ from sqlalchemy import (
     and_,
     func,
     literal_column,
-    not_,
     or_,
     select,
     table,
@@ -256,9 +255,9 @@ class Waiting:
     scope_waits: Count
 
 
-_in_queue = and_(
-    status_is(deferred_calls, CallStatus.QUEUED), not_(deferred_calls.c.behind)
-)
+_next: ColumnElement[bool] = literal_column("(status = 'running' OR (status = 'queued' AND NOT behind))")
+_behind: ColumnElement[bool] = literal_column("(status = 'queued' AND behind)")
+"""The literal conditions of the indexes of claimable calls, and of those behind another one."""
 
 
 def waiting(connection: Connection, app: str) -> Waiting:
@@ -271,7 +270,7 @@ def waiting(connection: Connection, app: str) -> Waiting:
 
     next_ones = (
         select(deferred_calls.c.status)
-        .where(of_app, or_(status_is(deferred_calls, CallStatus.RUNNING), _in_queue))
+        .where(of_app, _next)
         .limit(COUNTED + 1)
         .subquery()
     )
@@ -281,12 +280,7 @@ def waiting(connection: Connection, app: str) -> Waiting:
             select(next_ones.c.status, func.count()).group_by(next_ones.c.status)
         )
     }
-    behind = _count(
-        connection,
-        select(deferred_calls.c.id).where(
-            of_app, status_is(deferred_calls, CallStatus.QUEUED), deferred_calls.c.behind
-        ),
-    )
+    behind = _count(connection, select(deferred_calls.c.id).where(of_app, _behind))
     queued = found.get(CallStatus.QUEUED, 0) + behind.number
     capped = behind.capped or sum(found.values()) > COUNTED
     platform, _, app_id = app.partition(":")
@@ -856,6 +850,8 @@ def story(connection: Connection, app: str, call_id: str) -> Story | None:
         .limit(STORY_ROWS + 1)
     )
     events = [Event(*row) for row in connection.execute(query)]
+    # Of the same moment: the question comes first, and a message last.
+    events.sort(key=lambda each: (each.at, each.what != "asked", each.what.startswith("message_")))
     shown = tuple(events[:STORY_ROWS])
     operators = names_of(connection, app, (each.detail or "" for each in shown))
     return Story(CallRow(*call), shown, len(events) <= STORY_ROWS, operators)

@@ -301,7 +301,8 @@ deferred_calls = Table(
     partial("ix_deferred_calls_message", "app", "message_id", where="message_id IS NOT NULL"),
     Index("ix_deferred_calls_user_key", "user_key", "id"),
     Index("ix_deferred_calls_newest", "app", "id"),
-    Index("ix_deferred_calls_request_id", "request_id"),
+    # Most calls have none. SQLite would take an index in which one value, NULL, is most frequent for useless.
+    partial("ix_deferred_calls_request_id", "request_id", where="request_id IS NOT NULL"),
     comment="Commands that users sent: each runs once, or waits for what it lacks",
 )
 

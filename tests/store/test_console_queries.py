@@ -274,7 +274,7 @@ FEW, MANY, MILLION = 20_000, 60_000, 1_000_000
 
 
 def fill_api_calls(c: Connection, first: int, last: int) -> None:
-    """Insert calls to the platform over the eleven days before, one in ten of which failed."""
+    """Insert calls to the platform over the eleven days before, one in three of which failed."""
     sqlite = c.dialect.name == "sqlite"
     begin = NOW - timedelta(days=11)
     numbered = (
@@ -291,7 +291,7 @@ def fill_api_calls(c: Connection, first: int, last: int) -> None:
     c.exec_driver_sql(
         "INSERT INTO api_calls (id, at, user_key, call_id, step, attempt, method, path, status, code, milliseconds, "
         f"outcome) {numbered}SELECT 'p' || i, {moment}, 'lark:cli_1:t:old' || i, 'c' || i, 0, 1, 'GET', "
-        "'/v1/x/' || (i % 50), 200, '0', 100, CASE WHEN i % 10 = 1 THEN 'refused' ELSE 'succeeded' END "
+        "'/v1/x/' || (i % 50), 200, '0', 100, CASE WHEN i % 3 = 1 THEN 'refused' ELSE 'succeeded' END "
         f"FROM {source}"
     )
     c.execute(text("ANALYZE"))
