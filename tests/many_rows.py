@@ -21,7 +21,10 @@ def seal_calls(connection: Connection) -> None:
 
 
 def fill(connection: Connection, rows: int, now: datetime, first: int = 1) -> None:
-    """Insert calls, grants, requests, attempts, messages and events, numbered up to `rows`, and analyze the tables."""
+    """Insert calls, API calls, grants, requests, attempts, messages and events, and analyze the tables.
+
+    They are numbered from `first` to `rows`.
+    """
     sqlite = connection.dialect.name == "sqlite"
     numbers = (
         "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT {columns} FROM n"
@@ -95,6 +98,9 @@ def fill(connection: Connection, rows: int, now: datetime, first: int = 1) -> No
            created_at=old, settled_at=old)  # fmt: skip
     insert("events", platform="'lark'", app_id="'cli_1'", event_id="'e' || i", message_id="'om' || i",
            received_at=old)  # fmt: skip
+    insert("api_calls", id="'p' || i", at=old, user_key=person, call_id="'c' || i", step="0", attempt="1", method="'GET'",
+           path="'/open-apis/task/v2/tasks/' || i", status="200", code="'0'", log_id="'log' || i", milliseconds="9",
+           outcome=f"CASE WHEN i % {KINDS} = 3 THEN 'refused' ELSE 'succeeded' END")  # fmt: skip
     with past_allowed(connection):
         insert("audit_log", at=old, action="'call_succeeded'", user_key=person, detail="'{}'")
     connection.execute(text("ANALYZE"))

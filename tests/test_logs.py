@@ -6,15 +6,18 @@ import base64
 import io
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from aiohttp import web
 
 from bot import logs
-from bot.core.secrets import Secret
+from bot.core.secrets import NotSecret, Secret
 
 Read = Callable[[], str]
 
@@ -82,6 +85,13 @@ def test_a_field_is_masked_for_its_name(read: Read) -> None:
     assert "short" not in read()
     assert "abc" not in read()
     assert "99991679" in read()
+
+
+def test_an_error_code_in_words_is_shown_and_what_looks_like_a_secret_is_not(read: Read) -> None:
+    log.info("refused", extra={"code": NotSecret("Forbidden.AccessDenied")})
+    log.info("refused", extra={"code": NotSecret(TOKEN)})
+    assert "Forbidden.AccessDenied" in read()
+    assert TOKEN not in read()
 
 
 @pytest.mark.parametrize(
@@ -250,3 +260,199 @@ async def test_bytes_that_are_no_http_do_not_fill_the_log(read: Read) -> None:
     assert b" 500 " in await send(b"GET / HTTP/1.0\r\nHost: bot\r\n\r\n")
     assert "ours" in read()
     await runner.cleanup()
+
+
+# --- a line for every record ------------------------------------------------------------------------------
+
+TOKEN = "u-7f1bcd13fc57d46bac21793a18e5"
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError(TOKEN)
+
+    __repr__ = __str__
+
+
+class NotText:
+    def __str__(self) -> str:
+        return 7  # type: ignore[return-value]  # noqa: PLE0307
+
+
+class Endless:
+    def __str__(self) -> str:
+        return str(self)
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError(TOKEN)
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+def chained(length: int) -> BaseException:
+    error: BaseException = raised(ValueError("first"))
+    for _ in range(length):
+        later = raised(ValueError("later"))
+        later.__cause__, error = error, later
+    return error
+
+
+def deep_list(depth: int) -> list[object]:
+    found: list[object] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+STRANGE: dict[str, Callable[[], tuple[object, tuple[object, ...], dict[str, Any]]]] = {
+    "an argument of another type": lambda: ("%d tokens, %s", (TOKEN, 1), {}),
+    "too few arguments": lambda: ("%s and %s", (TOKEN,), {}),
+    "too many arguments": lambda: ("nothing to fill in", (TOKEN, 2), {}),
+    "a percent sign that means nothing": lambda: ("100 % of %z", (TOKEN,), {}),
+    "a dict without the key": lambda: ("%(other)s", ({"token": TOKEN},), {}),
+    "an argument that cannot be printed": lambda: ("%s", (Unprintable(),), {}),
+    "an argument whose str is a number": lambda: ("%s %s", (NotText(), TOKEN), {}),
+    "an argument that recurses without end": lambda: ("%s %s", (Endless(), TOKEN), {}),
+    "a list too deep to print": lambda: ("%s %s", (deep_list(100_000), TOKEN), {}),
+    "a field that cannot be printed": lambda: ("said", (), {"extra": {"thing": Unprintable()}}),
+    "a field that recurses without end": lambda: ("said", (), {"extra": {"thing": Endless()}}),
+    "a message that cannot be printed": lambda: (Unprintable(), (), {}),
+    "a message that is no text": lambda: ([TOKEN], (), {}),
+    "bytes": lambda: ("%s", (TOKEN.encode(),), {}),
+    "lone surrogates": lambda: ("\udc80 %s", (f"\ud800 {TOKEN}",), {"extra": {"text": "\udfff"}}),
+    "a NUL": lambda: ("a\x00b %s", (TOKEN,), {}),
+    "ten megabytes": lambda: ("%s %s", (TOKEN, "x" * 10_000_000), {}),
+    "a field of ten megabytes": lambda: ("said", (), {"extra": {"text": f"{TOKEN} {'x' * 10_000_000}"}}),
+    "an exception that cannot be printed": lambda: ("failed", (), {"exc_info": raised(UnprintableError())}),
+    "an exception without a traceback": lambda: ("failed", (), {"exc_info": ValueError(TOKEN)}),
+    "an exception of ten megabytes": lambda: (
+        "failed",
+        (),
+        {"exc_info": raised(ValueError(f"{TOKEN} {'x' * 10_000_000}"))},
+    ),
+    "a chain of a thousand exceptions": lambda: ("failed", (), {"exc_info": chained(1000)}),
+    "an exception in a group": lambda: (
+        "failed",
+        (),
+        {"exc_info": raised(ExceptionGroup("several", [raised(ValueError(TOKEN))]))},
+    ),
+    "no exception at all": lambda: ("failed with %s", (TOKEN,), {"exc_info": True}),
+}
+
+
+def own_logger() -> logging.Logger:
+    """Return a logger with the bot's handler alone: those of pytest fail with such records."""
+    logger = logging.Logger("bot.somewhere")
+    logger.addHandler(next(each for each in logging.root.handlers if isinstance(each, logs._Handler)))
+    return logger
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_every_record_becomes_one_masked_line(read: Read, what: str) -> None:
+    message, arguments, more = STRANGE[what]()
+    own_logger().error(message, *arguments, **more)
+    first, *rest = read().splitlines()
+    assert all(line.startswith("    | ") for line in rest)
+    assert "ERROR bot.somewhere " in first or (json.loads(first)["logger"], json.loads(first)["level"]) == (
+        "bot.somewhere",
+        "error",
+    )
+    assert TOKEN not in read()
+    assert len(read()) < 60_000
+
+
+def test_a_record_from_too_deep_in_the_stack_becomes_a_line(read: Read) -> None:
+    """Wherever the stack ends: while the record is made, formatted or written."""
+
+    logger = own_logger()
+
+    def dive(left: int) -> None:
+        if left:
+            dive(left - 1)
+        else:
+            logger.error("deep")
+
+    for margin in range(sys.getrecursionlimit() - 120, sys.getrecursionlimit()):
+        before = len(read())
+        try:
+            dive(margin)
+        except RecursionError:
+            continue  # the record was never made
+        line = read()[before:]
+        assert line.count("\n") == 1, margin
+        assert line.startswith("{") == read().startswith("{")
+    assert "deep" in read()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_stream_that_was_closed_is_replaced_by_stderr(
+    capfd: pytest.CaptureFixture[str], log_format: Literal["text", "json"]
+) -> None:
+    stream = io.StringIO()
+    before = logging.root.handlers[:], logging.root.level
+    try:
+        logs.configure(log_format, "info", stream)
+        stream.close()
+        own_logger().error("said %s \ud800", TOKEN)
+    finally:
+        logging.captureWarnings(False)
+        logging.root.handlers[:], level = before
+        logging.root.setLevel(level)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "said *** \\ud800" in (json.loads(line)["message"] if log_format == "json" else line)
+
+
+WITHOUT_FILES = """
+import logging, os, resource, sys
+from bot import logs
+logs.configure(sys.argv[1], "info")
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1,) * 2)
+try:
+    while True:
+        os.dup(2)
+except OSError as full:
+    logging.getLogger("bot").error("full \\ud800 \\x1b %s", "Bearer abcdefgh12345678", exc_info=full)
+    logging.getLogger("bot").warning("\\u4e2d \\U000e0001", extra={"text": "\\x85 \\u2028"})
+    logging.getLogger("bot").error("%d", "x")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_process_without_a_free_file_descriptor_logs_as_usual(log_format: str) -> None:
+    """In a fresh process: what is loaded at first use would be a file to open."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_FILES, log_format], capture_output=True, check=True
+    )
+    lines = [line for line in done.stderr.decode().splitlines() if not line.startswith("    | ")]
+    if log_format == "json":
+        lines = [f"{each['message']} {each.get('text', '')}" for each in map(json.loads, lines)]
+    assert len(lines) == 3
+    assert "full \\ud800 \\x1b Bearer ***" in lines[0]
+    assert "中 \\U000e0001" in lines[1]
+    assert "\\x85 \\u2028" in lines[1]
+    assert "%d [TypeError: x]" in lines[2]
+    assert b"Too many open files" in done.stderr
+    assert b"abcdefgh" not in done.stderr
+
+
+def test_what_a_library_repeats_is_a_line_a_minute_with_the_number(read: Read) -> None:
+    library = logging.getLogger("some.library")
+    for _ in range(500):
+        library.error("socket.accept() out of system resource")
+    library.error("something else")
+    assert read().count("out of system resource") == 1
+    assert read().count("something else") == 1
+    formatted = logs._RepeatsOfLibraries()
+    records = [
+        logging.makeLogRecord({"name": "some.library", "levelno": 40, "msg": "away", "created": at})
+        for at in (0.0, 1.0, 59.0, 61.0, 100.0, 122.0)
+    ]
+    assert [formatted.allow(each) for each in records] == [True, False, False, True, False, True]
+    assert [getattr(each, "count", 0) for each in records] == [0, 0, 0, 2, 0, 1]

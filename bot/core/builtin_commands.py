@@ -15,7 +15,9 @@ from bot.core.commands import (
     UNKNOWN,
     Ask,
     CancelWaiting,
+    CheckScopes,
     Command,
+    ConfirmWrite,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -46,6 +48,8 @@ class PlatformWords:
     revoked: Words = help_words.REVOKED
     where_to_withdraw: Words = help_words.WHERE_TO_WITHDRAW
     """Tells users where to withdraw an authorization at the platform."""
+    has_plain_cards: bool = False
+    """Whether cards may lack buttons that send something back. Two more commands, which the cards name, replace them."""
 
 
 def builtin_commands(
@@ -66,7 +70,9 @@ def builtin_commands(
     @without_steps
     def unknown(ask: Ask) -> Reply:
         message = echoed(ask.arguments, {})
-        return introduction(others) if is_greeting(message) else not_understood(message, [*others, *mine])
+        if is_greeting(message):
+            return introduction(others)
+        return not_understood(message, [*others, *mine, *instead_of_buttons])
 
     @command(WELCOME, summary=help_words.WELCOME_SUMMARY, hidden=True)
     @without_steps
@@ -80,7 +86,8 @@ def builtin_commands(
         cancel,
         revoke_command(platform),
     )
-    return (*mine, unknown, welcome)
+    instead_of_buttons = (confirm, check) if platform.has_plain_cards else ()
+    return (*mine, *instead_of_buttons, unknown, welcome)
 
 
 def without_steps(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
@@ -308,3 +315,42 @@ def cancelled_line(commands: Sequence[str]) -> tuple[Line, ...]:
     if not commands:
         return ()
     return (paragraph(help_words.CANCELLED.format(commands=listed(typed(commands)))),)
+
+
+# --- instead of buttons ---------------------------------------------------------------------------------
+
+
+MAX_SHOWN_TO_CONFIRM = 10
+
+
+@command(
+    "confirm",
+    usage=help_words.CONFIRM_USAGE,
+    summary=help_words.CONFIRM_SUMMARY,
+    urgent=True,
+    private=True,
+)
+def confirm(ask: Ask) -> Steps:
+    answer = yield ConfirmWrite(ask.arguments.strip().lower())
+    if answer["confirmed"] is not None:
+        command_line = one_line(answer["confirmed"], 200)
+        return Reply(None, (paragraph(help_words.CONFIRMED.format(command=command_line)),))
+    if not answer["waiting"]:
+        return Reply(None, (paragraph(help_words.NOTHING_TO_CONFIRM),))
+    choices = [
+        (Span(f"/confirm {code}", bold=True), Span(f" – {one_line(command_line, 200)}"))
+        for code, command_line in answer["waiting"][:MAX_SHOWN_TO_CONFIRM]
+    ]
+    return Reply(help_words.WHICH_TO_CONFIRM, (*choices, paragraph(help_words.CANCEL_THE_REST)))
+
+
+@command("check", summary=help_words.CHECK_SUMMARY, urgent=True, keep=nothing, private=True)
+def check(ask: Ask) -> Steps:
+    answer = yield CheckScopes()
+    if not answer["administrator"]:
+        words = help_words.ADMINISTRATORS_ONLY
+    elif answer["released"]:
+        words = help_words.CHECKING.format(number=answer["released"])
+    else:
+        words = help_words.NOTHING_TO_CHECK
+    return Reply(None, (paragraph(words),))

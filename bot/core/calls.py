@@ -74,6 +74,18 @@ class DeferredCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """What a suspended call waits for."""
+
+    kind: WaitsFor
+    needs: Requirement = ()
+    request_id: str | None = None
+    """The authorization request that asks for its scopes."""
+    retried_at: datetime | None = None
+    """The earliest time of the next attempt, if an attempt has failed during the wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One recorded move of a command."""
 

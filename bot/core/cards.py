@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -107,6 +107,8 @@ class AdministratorCard:
     commands: tuple[str, ...]
     """The commands that they want to use, as typed, with the arguments that an administrator may see."""
     console_link: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The names of those who wait, by `open_id`, as far as they are known."""
     can_apply: bool = False
     """Whether the app has applied for some of them, so that the platform can remind the organization's administrator."""
     done: bool = False

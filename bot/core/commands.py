@@ -80,7 +80,26 @@ class EndGrant:
     """End the user's grant. The result is `{"had_grant": bool, "commands": [cancelled command…]}`."""
 
 
-BotCall = ReadGrant | RequireScopes | CancelWaiting | EndGrant
+@dataclass(frozen=True, slots=True)
+class ConfirmWrite:
+    """Confirm an old write of the user, for users whose cards have no buttons.
+
+    Without a code, the write is confirmed if it is the only one that waits. The result is
+    `{"confirmed": command | None, "waiting": [[code, command]…]}`: the confirmed one, and all that waited.
+    """
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckScopes:
+    """Try the calls again that wait for an administrator, if the user is one.
+
+    The result is `{"administrator": bool, "released": int}`.
+    """
+
+
+BotCall = ReadGrant | RequireScopes | CancelWaiting | EndGrant | ConfirmWrite | CheckScopes
 Steps = Generator[ApiCall | BotCall, Any, Reply]
 
 
@@ -425,6 +444,8 @@ def fingerprint(move: ApiCall | BotCall) -> str:
             ]
         case RequireScopes(requirement):
             parts = ["RequireScopes", requirement]
+        case ConfirmWrite(code):
+            parts = ["ConfirmWrite", code]
         case _:
             parts = [type(move).__name__]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)

@@ -121,6 +121,8 @@ class Situation:
     """A random number between 0 and 1, chosen by the caller."""
     authorized_at: datetime | None = None
     """When the user last consented, if the grant is active."""
+    enabled_at: datetime | None = None
+    """When an administrator last stated that a refused scope is enabled, on a platform that does not say who must act."""
 
 
 def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
@@ -168,13 +170,15 @@ def ask_for(refused: Requirement, outcome: InsufficientScope, facts: Situation) 
     """Suspend the call for the refused scopes, unless they were granted for this call and did not help.
 
     If the platform does not say who must act, the user is asked first. If their consent does not help, the call is
-    retried for a few seconds, and then suspended for an administrator.
+    retried for a few seconds, and then suspended for an administrator. A consent that is older than the administrator's
+    change may not include the scope, so the user is asked again.
     """
     if not outcome.user_must_grant and may_be_propagating(refused, facts):
         return RetryAt(facts.now + timedelta(seconds=2 ** max(0, facts.attempts - 1)))
     if facts.consents >= MAX_CONSENTS and outcome.user_must_grant:
         return GiveUp(GiveUpReason.STILL_REFUSED, outcome)
-    exhausted = facts.held & named(refused) if facts.consents else frozenset()
+    has_helped_nothing = facts.consents > 0 and not is_older_than_change(facts)
+    exhausted = facts.held & named(refused) if has_helped_nothing else frozenset()
     needs = needs_after_refusal(
         facts.declared, refused, facts.held, reading=facts.write is None, exhausted=exhausted
     )
@@ -189,6 +193,15 @@ def may_be_propagating(refused: Requirement, facts: Situation) -> bool:
     if facts.authorized_at is None or facts.attempts > PROPAGATION_RETRIES:
         return False
     return is_met(refused, facts.held) and facts.now - facts.authorized_at < PROPAGATION_TIME
+
+
+def is_older_than_change(facts: Situation) -> bool:
+    """Return whether the user consented before an administrator enabled a refused scope."""
+    return (
+        facts.enabled_at is not None
+        and facts.authorized_at is not None
+        and facts.authorized_at < facts.enabled_at
+    )
 
 
 def after_rate_limit(outcome: RateLimited, facts: Situation) -> Decision:

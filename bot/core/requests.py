@@ -81,6 +81,8 @@ class AuthorizationRequest:
     """Scopes that the platform's page has rejected. Other alternatives are asked for instead."""
     declined_on_page_at: datetime | None = None
     """When a visitor declined on the platform's page, since the request last asked. The visitor is not identified."""
+    opened_at: datetime | None = None
+    """When its link was first opened in a browser or inside the client."""
 
     @property
     def waits_for_administrator(self) -> bool:

@@ -35,3 +35,9 @@ class Secret:
 
     def __reduce__(self) -> Any:
         raise TypeError("A Secret cannot be pickled.")
+
+
+class NotSecret(str):
+    """Text that is no secret although its name suggests it: a platform's error code in a field `code`."""
+
+    __slots__ = ()

@@ -73,9 +73,25 @@ def escape(text: str, *, lines: bool = False) -> str:
     def escaped(match: re.Match[str]) -> str:
         if match["kept"] or (lines and match[0] == "\n"):
             return match[0]
-        return match[0].encode("unicode_escape").decode()
+        return escape_sequence(match[0])
 
     return _ESCAPED.sub(escaped, text)
+
+
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def escape_sequence(character: str) -> str:
+    """Return how a Python literal writes a character: `\\n`, `\\x1b`, `\\u2028`.
+
+    The codec `unicode_escape` is a file that is opened at its first use, which fails without a free file descriptor.
+    """
+    code = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def escape_json(text: str) -> str:

@@ -22,7 +22,14 @@ from bot.core.times import Zone, format_moment
 from bot.core.unseen_characters import one_line
 from bot.core.words import cards as card_words
 from bot.dingtalk import markdown
-from bot.dingtalk.drawings import CARD, Button, Drawing, card_values, content_of, drawing_of
+from bot.dingtalk.rendered_messages import (
+    CARD,
+    Button,
+    RenderedMessage,
+    card_values,
+    content_of,
+    parse_content,
+)
 
 MAX_SHOWN_SCOPES = 6
 MAX_SHOWN_COMMANDS = 8
@@ -31,9 +38,10 @@ MAX_SHOWN_PEOPLE = 5
 CANCEL_HINT = Words(en="/cancel to drop it.", zh="发送 /cancel 可取消。")
 
 CONFIRM_HINT = Words(
-    en="If you still want it, send the command again. Otherwise nothing happens.",
-    zh="如仍需执行，请重新发送命令；否则不会执行。",
+    en="Send /confirm to run it, or /cancel to drop it.", zh="发送 /confirm 执行，发送 /cancel 取消。"
 )
+
+CHECK_HINT = Words(en="Once it's enabled, send /check.", zh="开通后请发送 /check。")
 
 DECLINED_ON_PAGE_BODY = Words(
     en="{commands} {was_not} run. You can still authorize until {until}. Needed:",
@@ -44,9 +52,9 @@ DECLINED_ON_PAGE_BODY = Words(
 EXPIRED_HINT = Words(en="Send the command again to retry.", zh="如需重试，请重新发送命令。")
 
 ASK_ADMINISTRATOR_AFTER = Words(
-    en="Publish a new version if the console asks for it. Waiting requests are tried again every few minutes; a user may "
-    "have to send the command and authorize once more.",
-    zh="如果后台提示需要发布版本，请一并发布。等待中的请求每隔几分钟重试一次；用户可能需要重新发送命令并再次授权。",
+    en="If the console asks for a new version, publish it too. Then have me check again: users who have to authorize "
+    "once more get a new card. I also retry every few minutes.",
+    zh="如果后台提示需要发布版本，请一并发布，然后让我重新检查：需要再次授权的用户会收到新的卡片。我也会每隔几分钟重试。",
 )
 """The bot cannot read which scopes are enabled."""
 
@@ -61,7 +69,7 @@ class CardRenderer:
     def __init__(self, language: Language, zone: Zone) -> None:
         self._language, self._zone = language, zone
 
-    def render(self, card: Card) -> Drawing:
+    def render(self, card: Card) -> RenderedMessage:
         match card:
             case AuthorizationCard():
                 return self._authorization(card)
@@ -106,7 +114,7 @@ class CardRenderer:
 
     # --- authorization
 
-    def _authorization(self, card: AuthorizationCard) -> Drawing:
+    def _authorization(self, card: AuthorizationCard) -> RenderedMessage:
         match card.face:
             case Face.WAITING:
                 return self._waiting(card)
@@ -152,7 +160,7 @@ class CardRenderer:
                     body = markdown.escape(one_line(self._say(card.failure), 400))
                 return self._plain(card_words.FAILED_TITLE, body)
 
-    def _waiting(self, card: AuthorizationCard) -> Drawing:
+    def _waiting(self, card: AuthorizationCard) -> RenderedMessage:
         declined = card.declined_on_page
         title = card_words.DECLINED_ON_PAGE_TITLE if declined else card_words.WAITING_TITLE
         why = DECLINED_ON_PAGE_BODY if declined else card_words.WAITING_WHY
@@ -175,7 +183,7 @@ class CardRenderer:
 
     # --- the others
 
-    def _administrator(self, card: AdministratorCard) -> Drawing:
+    def _administrator(self, card: AdministratorCard) -> RenderedMessage:
         scopes = self._scopes(card.scopes, card.scopes)
         if card.done:
             return self._plain(
@@ -185,7 +193,7 @@ class CardRenderer:
             return self._plain(card_words.ADMINISTRATOR_DROPPED_TITLE, scopes)
         body = self._say(
             card_words.ASK_ADMINISTRATOR_BODY,
-            people=people_list(card.waiting),
+            people=people_list(tuple(card.names.get(each, each) for each in card.waiting)),
             wants="wants" if len(card.waiting) == 1 else "want",
             commands=command_list(card.commands),
             these="this user permission" if len(card.scopes) == 1 else "these user permissions",
@@ -199,9 +207,10 @@ class CardRenderer:
                 Button(self._say(card_words.OPEN_CONSOLE), url=card.console_link, primary=True),
                 self._button(card_words.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject),
             ),
+            hint=CHECK_HINT,
         )
 
-    def _confirmation(self, card: ConfirmationCard) -> Drawing:
+    def _confirmation(self, card: ConfirmationCard) -> RenderedMessage:
         said = {
             "command": markdown.bold(one_line(card.command, 200)),
             "asked": self._moment(card.asked_at),
@@ -219,7 +228,7 @@ class CardRenderer:
             hint=CONFIRM_HINT,
         )
 
-    def _unused(self, card: UnusedCard) -> Drawing:
+    def _unused(self, card: UnusedCard) -> RenderedMessage:
         scopes = self._scopes(card.scopes, card.scopes)
         if card.answer is not None:
             return self._plain(card_words.UNUSED_TITLE, self._say(card.answer), scopes)
@@ -242,9 +251,9 @@ class CardRenderer:
         status: str = "",
         buttons: tuple[Button, ...] = (),
         hint: Words | None = None,
-    ) -> Drawing:
+    ) -> RenderedMessage:
         text = "\n\n".join(each for each in paragraphs if each)
-        return Drawing(
+        return RenderedMessage(
             self._say(title),
             text,
             status=status,
@@ -263,11 +272,11 @@ def command_list(names: tuple[str, ...]) -> Words:
     return joined(shown) if shown else card_words.YOUR_REQUEST
 
 
-def people_list(staff_ids: tuple[str, ...]) -> Words:
-    """Return the ids of people, because a message cannot mention a user who is not in its chat."""
-    words = joined([markdown.escape(one_line(each, 60)) for each in staff_ids[:MAX_SHOWN_PEOPLE]])
-    rest = len(staff_ids) - MAX_SHOWN_PEOPLE
-    return card_words.AND_OTHERS.format(people=words, rest=rest, all=len(staff_ids)) if rest > 0 else words
+def people_list(names: tuple[str, ...]) -> Words:
+    """Return names as text, because a message cannot mention a user who is not in its chat."""
+    words = joined([markdown.escape(one_line(each, 60)) for each in names[:MAX_SHOWN_PEOPLE]])
+    rest = len(names) - MAX_SHOWN_PEOPLE
+    return card_words.AND_OTHERS.format(people=words, rest=rest, all=len(names)) if rest > 0 else words
 
 
 def joined(items: list[str]) -> Words:
@@ -276,7 +285,7 @@ def joined(items: list[str]) -> Words:
 
 def click_answer(toast: str, card: Content | None) -> Json:
     """Return the update of the clicked card. The platform has no toasts: the words become the card's status line."""
-    values: dict[str, str] = {} if card is None else card_values(drawing_of(card))
+    values: dict[str, str] = {} if card is None else card_values(parse_content(card))
     values["tips"] = markdown.shorten(toast, 1000)
     return {
         "cardUpdateOptions": {"updateCardDataByKey": True, "updatePrivateDataByKey": True},

@@ -29,17 +29,18 @@ from bot.core.unseen_characters import one_line
 from bot.dingtalk import markdown
 from bot.dingtalk.api import CallAsApp
 from bot.dingtalk.conversations import group_conversation, is_staff_id
-from bot.dingtalk.drawings import (
-    CARD,
-    Drawing,
-    as_robot_message,
-    as_session_message,
-    card_values,
-    drawing_of,
-)
 from bot.dingtalk.error_codes import CARD_EXISTS, QUOTA_EXHAUSTED, SESSION_EXPIRED
 from bot.dingtalk.events import ReplySession
 from bot.dingtalk.outcomes import code_of
+from bot.dingtalk.rendered_messages import (
+    CARD,
+    RenderedMessage,
+    as_robot_message,
+    as_session_message,
+    card_values,
+    parse_content,
+)
+from bot.transport.sending import not_sent_because
 
 TO_USERS = "/v1.0/robot/oToMessages/batchSend"
 
@@ -85,24 +86,26 @@ class Sender:
         self, destination: Destination, content: Content, key: str, session: ReplySession | None
     ) -> Sent | NotSent:
         """Send a message by the first route that accepts it. `session`: where to post it as a reply, if possible."""
-        drawing, group = drawing_of(content), group_conversation(destination.chat_id)
+        rendered, group = parse_content(content), group_conversation(destination.chat_id)
         alone = destination.private or group is None
-        if content.kind == CARD or any(each.action for each in drawing.buttons):
+        if content.kind == CARD or any(each.action for each in rendered.buttons):
             if self._template is not None and alone:
-                return await self._send_card(self._template, destination, drawing, key)
+                return await self._send_card(self._template, destination, rendered, key)
         elif session is not None and not (destination.private and group is not None):
-            reply = await self._reply(session, drawing, key)
+            reply = await self._reply(session, rendered, key)
             if reply is not None:
                 return reply
         if not alone and group is not None:
-            in_group = await self._send_to_group(group, drawing)
+            in_group = await self._send_to_group(group, rendered)
             if isinstance(in_group, Sent) or not in_group.no_route:
                 return in_group
-        return await self._send_to_user(destination.user.open_id, drawing)
+        return await self._send_to_user(destination.user.open_id, rendered)
 
-    async def _reply(self, session: ReplySession, drawing: Drawing, key: str) -> Sent | NotSent | None:
+    async def _reply(
+        self, session: ReplySession, rendered: RenderedMessage, key: str
+    ) -> Sent | NotSent | None:
         """Post a reply to a message. Return None if it was not accepted and another route must be used."""
-        outcome = await self._post(session, as_session_message(drawing))
+        outcome = await self._post(session, as_session_message(rendered))
         match outcome:
             case Succeeded():
                 return Sent(f"reply-{key}")
@@ -115,9 +118,9 @@ class Sender:
             case _:
                 return not_sent(outcome)
 
-    async def _send_to_group(self, conversation: str, drawing: Drawing) -> Sent | NotSent:
+    async def _send_to_group(self, conversation: str, rendered: RenderedMessage) -> Sent | NotSent:
         # Everyone in the group sees the message, so it has no button.
-        text = {"title": drawing.title, "text": drawing.full_text}
+        text = {"title": rendered.title, "text": rendered.full_text}
         body = {
             "robotCode": self._robot_code,
             "openConversationId": conversation,
@@ -126,12 +129,12 @@ class Sender:
         }
         return sent(await self._call(ApiCall("POST", TO_GROUP, {}, body)))
 
-    async def _send_to_user(self, staff_id: str, drawing: Drawing) -> Sent | NotSent:
+    async def _send_to_user(self, staff_id: str, rendered: RenderedMessage) -> Sent | NotSent:
         if not is_staff_id(staff_id):
             return NotSent(
                 "a user of another organization cannot be sent messages", retry=False, no_route=True
             )
-        key, parameters = as_robot_message(drawing)
+        key, parameters = as_robot_message(rendered)
         body = {
             "robotCode": self._robot_code,
             "userIds": [staff_id],
@@ -143,7 +146,7 @@ class Sender:
     # --- interactive cards
 
     async def _send_card(
-        self, template: CardTemplate, destination: Destination, drawing: Drawing, key: str
+        self, template: CardTemplate, destination: Destination, rendered: RenderedMessage, key: str
     ) -> Sent | NotSent:
         """Send a card to its user alone. Its id is derived from the key, so the platform recognizes a repeated card."""
         staff_id, card_id = destination.user.open_id, card_id_of(key)
@@ -155,7 +158,7 @@ class Sender:
             "callbackType": "HTTP" if template.callback_route else "STREAM",
             **({"callbackRouteKey": template.callback_route} if template.callback_route else {}),
             "userIdType": 1,
-            "cardData": {"cardParamMap": card_values(drawing)},
+            "cardData": {"cardParamMap": card_values(rendered)},
             "openSpaceId": f"dtv1.card//IM_ROBOT.{staff_id}",
             "imRobotOpenSpaceModel": {"supportForward": False},
             "imRobotOpenDeliverModel": {"spaceType": "IM_ROBOT"},
@@ -173,7 +176,7 @@ class Sender:
             return NotSent("this card cannot be updated", retry=False, gone=True)
         body = {
             "outTrackId": card_id,
-            "cardData": {"cardParamMap": card_values(drawing_of(content))},
+            "cardData": {"cardParamMap": card_values(parse_content(content))},
             "cardUpdateOptions": {"updateCardDataByKey": True},
         }
         outcome = await self._call(ApiCall("PUT", CARDS, {}, body))
@@ -255,15 +258,6 @@ def is_refused_with(outcome: Outcome, code: str) -> bool:
 def not_sent(outcome: Outcome) -> NotSent:
     """Return why a message was not sent, and whether to retry."""
     match outcome:
-        case Unreachable(reason=reason, may_have_arrived=arrived):
-            return NotSent(reason, retry=True, may_have_arrived=arrived)
-        case RateLimited(retry_after=seconds):
-            return NotSent("too many requests", retry=True, retry_after=seconds, rate_limited=True)
-        case AppScopeMissing(requirement=requirement) | InsufficientScope(requirement=requirement):
-            needed = " and ".join(f"one of {', '.join(clause)}" for clause in requirement)
-            return NotSent(f"the app lacks a scope for it: {needed}", retry=True)
-        case TokenRejected():
-            return NotSent("the platform rejects the app's token", retry=True)
         case Refused(code=status, message=message, data=data, unnamed_scope=lacks_scope):
             code = code_of(data) if isinstance(data, dict) else ""
             app = lacks_scope or code == QUOTA_EXHAUSTED or code in APP_CODES or status == SESSION_EXPIRED
@@ -273,6 +267,8 @@ def not_sent(outcome: Outcome) -> NotSent:
             )
         case Succeeded():
             raise AssertionError("it was sent")
+        case _:
+            return not_sent_because(outcome)
 
 
 APP_CODES = frozenset({"invalidClientIdOrSecret", "invalid.client"})

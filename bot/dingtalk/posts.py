@@ -10,7 +10,7 @@ from bot.core.messages import Code, Content, Control, Line, Reply, Span
 from bot.core.trusted_links import TrustedLinks, host_of
 from bot.core.words.replies import SHORTENED
 from bot.dingtalk import markdown
-from bot.dingtalk.drawings import Button, Drawing, content_of
+from bot.dingtalk.rendered_messages import Button, RenderedMessage, content_of
 
 MAX_TITLE_LENGTH = 60
 """Characters. The title is shown in the list of chats and in notifications."""
@@ -31,7 +31,7 @@ def render_reply(reply: Reply, links: TrustedLinks, language: Language, *, has_b
     elif reply.control is not None and reply.control.action in HINTS:
         shown.append(HINTS[Action(reply.control.action)].to(language))
     text = "\n\n".join(shown)
-    return content_of(Drawing(title or beginning(text), text, heading=bool(title), buttons=buttons))
+    return content_of(RenderedMessage(title or beginning(text), text, heading=bool(title), buttons=buttons))
 
 
 def button(control: Control, language: Language) -> Button:

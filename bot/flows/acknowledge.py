@@ -7,7 +7,6 @@ removes it when the message is answered. If the app may not add reactions, a not
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,18 +15,16 @@ from datetime import timedelta
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.people import UserKey
 from bot.core.words import replies
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
-from bot.flows.outbox import Draft, deliver_all, insert_all, note, note_key, typed
+from bot.flows.outbox import Draft, can_change_cards, deliver_all, insert_all, note, note_key, typed
 from bot.flows.reactions import react
 from bot.flows.replica_memory import UnacknowledgedMessage
-from bot.store import calls, outbox, reactions
+from bot.store import calls, outbox, reactions, requests
 from bot.store.ids import time_of
 from bot.store.inbox import NewCall
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
-
 
 REACT_AFTER = timedelta(seconds=0.9)
 """How long after its arrival a message without an answer gets a reaction."""
@@ -78,9 +75,9 @@ async def acknowledge(bot: Bot, due: Sequence[UnacknowledgedMessage]) -> None:
             bot.unacknowledged.add(replace(each, reacted=True, due_at=time_of(each.call_id) + NOTE_AFTER))
         await react_to_all(bot, [each for each in first if can_react(bot, each.user)])
         await send_notes(bot, [each.call_id for each in late if each.reacted])
-    except Exception:
+    except Exception as error:
         # Not fatal, because the answer follows in any case.
-        log.exception("messages not acknowledged")
+        observations.failed(bot, "messages not acknowledged", error)
 
 
 def can_react(bot: Bot, user: UserKey) -> bool:
@@ -125,6 +122,8 @@ def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None
         case CallStatus.SUSPENDED if (
             call.waits_for is WaitsFor.AUTHORIZATION and call.request_id and call.chat.kind == "direct"
         ):
+            if is_on_newer_card(c, bot, call, call.request_id):
+                return None
             return note(bot, call, replies.added_to_earlier_card(typed(call), call.request_id), "note")
         case CallStatus.SUSPENDED if (
             call.waits_for is WaitsFor.AUTHORIZATION
@@ -134,3 +133,11 @@ def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None
             return note(bot, call, replies.received(typed(call)), "received", kind="interim")
         case _:
             return None
+
+
+def is_on_newer_card(c: Connection, bot: Bot, call: DeferredCall, request_id: str) -> bool:
+    """Return whether the card was sent again for this call, because the earlier one cannot be changed."""
+    request = requests.get(c, request_id)
+    if request is None or call.suspended_at is None or can_change_cards(bot.platform_of(call.user)):
+        return False
+    return request.card.moves > 0 and request.card.due_at >= call.suspended_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,12 +11,13 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from bot.core.builtin_commands import AUTHORIZE
-from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
+from bot.core.calls import CallStatus, DeferredCall, Wait, WaitsFor
 from bot.core.cards import AdministratorCard
 from bot.core.decisions import PROPAGATION_RETRIES
 from bot.core.errors import LeaseLost
 from bot.core.language import Words
-from bot.core.messages import Content, NotSent
+from bot.core.messages import Content, Destination, NotSent
+from bot.core.oauth import urlsafe
 from bot.core.people import UserKey
 from bot.core.platform import Platform, ScopeApplication
 from bot.core.retry import backoff
@@ -23,13 +25,16 @@ from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choos
 from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
-from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls import api_calls
-from bot.flows.calls.suspend import Wait, suspend
-from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
-from bot.store import audit, calls, outbox, scope_waits, seen_events, users
+from bot.flows.calls.genuine import only_genuine
+from bot.flows.calls.run_state import Run
+from bot.flows.calls.suspend import suspend
+from bot.flows.outbox import answer, can_change_cards, deliver_all, draft, insert_all, note, typed, withdraw
+from bot.store import audit, calls, granted_scopes, outbox, scope_waits, seen_events, users
 from bot.store.cards import RenderedCard, record_shown
+from bot.store.ids import time_of
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection
@@ -38,13 +43,7 @@ log = logging.getLogger(__name__)
 
 
 async def suspend_for_administrator(
-    bot: Bot,
-    call: DeferredCall,
-    needs: Requirement,
-    steps: Sequence[Step],
-    *,
-    named_by_platform: Iterable[Scope] = (),
-    guess: bool = False,
+    bot: Bot, run: Run, needs: Requirement, *, named_by_platform: Iterable[Scope] = (), guess: bool = False
 ) -> None:
     """Suspend a claimed call until the app has scopes for `needs`, and inform its user and the administrators.
 
@@ -52,6 +51,7 @@ async def suspend_for_administrator(
     not say that the app lacks them, but the user's consent did not help. The bot then cannot see when they are enabled,
     so it retries the call with growing pauses.
     """
+    call = run.call
     platform = bot.platform_of(call.user)
     enabled = await platform.enabled_scopes()
     described = await platform.describe_scopes(named(needs))
@@ -86,12 +86,17 @@ async def suspend_for_administrator(
         return platform.render_reply(publish_a_version(words), users.language(c, admin))
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), now)
+        suspend(c, run, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), now)
         app = (platform.name, platform.app_id)
         # The cards name this call already, unless the scopes have just been enabled.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, now)
         notices = [
-            draft(bot, admin, in_language_of(c, admin), kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
+            draft(
+                Destination(admin),
+                in_language_of(c, admin),
+                kind="notice",
+                key=f"{wait.id}/{admin.open_id[-12:]}",
+            )
             for admin in admins
         ]
         return insert_all(c, bot, [*notes, *notices])
@@ -119,11 +124,9 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
 
     Cards that take longer, or that a crash interrupts, become due again.
     """
-    showing = bot.background(show_cards(bot, bot.platform_of(call.user), wait, call))
+    platform, keys = bot.platform_of(call.user), list[str]()
+    showing = bot.background(show_cards(bot, platform, wait, call, keys))
     await asyncio.wait({showing}, timeout=CARD_TIMEOUT)
-    platform = bot.platform_of(call.user)
-    admins = [platform.user_key(each, call.user.tenant_key) for each in await bot.administrators(platform)]
-    keys = [key for admin in admins for key in keys_of_card(bot, admin, wait.id)]
 
     def read(c: Connection) -> bool:
         found = [outbox.find(c, platform.app, key) for key in keys]
@@ -142,7 +145,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     now = utc_now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "unknown_scope", now):
+        if not calls.settle(c, call, CallStatus.FAILED, "unknown_scope", now):
             raise LeaseLost
         return insert_all(c, bot, [answer(bot, call, reply)])
 
@@ -173,7 +176,7 @@ def refuse_call(
     c: Connection, bot: Bot, call: DeferredCall, words: Words, now: datetime
 ) -> list[OutgoingMessage]:
     """Fail a call whose user has reached the daily limit of reports. Returns its answer."""
-    if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", now):
+    if not calls.settle(c, call, CallStatus.FAILED, "administrators_told_enough", now):
         raise LeaseLost
     return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
@@ -232,13 +235,30 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
     ready = [call for call in waiting if may_retry(call, enabled, asked=asked_by_administrator)]
+    # Where the list cannot be read, the administrator's word stands for it.
+    stated = named(*(call.needs for call in ready if call.consents)) if enabled is None else frozenset()
+
+    def release(c: Connection) -> None:
+        now = utc_now()
+        calls.release(c, [call.id for call in ready], now)
+        if asked_by_administrator:
+            for wait in waits:
+                if not wait.scopes.isdisjoint(stated):
+                    settle_wait(c, wait, now)
+
     if ready:
-        await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], utc_now()))
+        await bot.database.write(release)
         bot.signals.calls.set()
     if not asked_by_administrator:
         # Not during a click, whose answer would undo the update of a card. The next check follows within seconds.
-        await settle_waits(bot, waits, waiting, enabled)
+        await settle_waits(bot, platform, waits, waiting, enabled)
     return len(ready)
+
+
+def settle_wait(c: Connection, wait: ScopeWait, now: datetime) -> None:
+    if scope_waits.enabled(c, wait.id, now):
+        subject = ("scope_wait", wait.id)
+        audit.write(c, "scopes_enabled", user=None, subject=subject, now=now, scopes=sorted(wait.scopes))
 
 
 def is_recent(bot: Bot, wait: ScopeWait) -> bool:
@@ -259,27 +279,31 @@ def may_retry(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> b
 
 
 async def settle_waits(
-    bot: Bot, waits: Sequence[ScopeWait], waiting: Sequence[DeferredCall], enabled: ScopeSet | None
+    bot: Bot,
+    platform: Platform,
+    waits: Sequence[ScopeWait],
+    waiting: Sequence[DeferredCall],
+    enabled: ScopeSet | None,
 ) -> None:
     """Settle the waits whose scopes are enabled and that no waiting call needs. The administrators' cards then say so.
 
-    The list may show a scope as enabled while the platform still refuses it: then the calls and the wait remain.
+    The list may show a scope as enabled while the platform still refuses it: then the calls and the wait remain. If the
+    list cannot be read, a scope is enabled once a call has used it.
     """
     needed = named(*(call.needs for call in waiting))
     for wait in waits:
-        if enabled is None or not wait.scopes <= enabled or not wait.scopes.isdisjoint(needed):
+        if not wait.scopes.isdisjoint(needed):
             continue
+        known = enabled
+        if known is None:
+            known = await bot.database.read(partial(used_during, app=platform.app, wait=wait))
+        if wait.scopes <= known:
+            await bot.database.write(partial(settle_wait, wait=wait, now=utc_now()))
+            bot.signals.upkeep.set()
 
-        def work(c: Connection, wait: ScopeWait = wait) -> None:
-            now = utc_now()
-            if scope_waits.enabled(c, wait.id, now):
-                subject = ("scope_wait", wait.id)
-                audit.write(
-                    c, "scopes_enabled", user=None, subject=subject, now=now, scopes=sorted(wait.scopes)
-                )
 
-        await bot.database.write(work)
-        bot.signals.upkeep.set()
+def used_during(c: Connection, app: str, wait: ScopeWait) -> ScopeSet:
+    return granted_scopes.used_since(c, app, wait.scopes, time_of(wait.id))
 
 
 async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
@@ -308,8 +332,17 @@ async def show_due_cards(bot: Bot) -> None:
         await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
 
 
-async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: DeferredCall | None = None) -> None:
-    """Show the cards of a wait to all administrators. `also` is a call that is about to wait for these scopes."""
+async def show_cards(
+    bot: Bot,
+    platform: Platform,
+    wait: ScopeWait,
+    also: DeferredCall | None = None,
+    keys: list[str] | None = None,
+) -> None:
+    """Show the cards of a wait to all administrators. `also` is a call that is about to wait for these scopes.
+
+    Appends the delivery keys of the cards to `keys`.
+    """
     found = await bot.database.read(partial(waiting_calls, app=platform.app))
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
@@ -317,21 +350,35 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
         # The wait's row is not sealed: administrators are asked only for what genuine calls need.
         waiting = []
     applications = platform.scope_applications
+    names = await bot.database.read(partial(names_of, waiting=[call.user for call in waiting]))
     card = AdministratorCard(
         wait.id,
         await platform.describe_scopes(wait.scopes),
         tuple(dict.fromkeys(call.user.open_id for call in waiting)),
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         platform.console_link(wait.scopes),
+        names,
         can_apply=applications is not None and not wait.scopes.isdisjoint(applications.pending_scopes),
         done=wait.status is ScopeWaitStatus.ENABLED,
     )
     admins = await bot.administrators(platform)
     tenant = waiting[0].user.tenant_key if waiting else ""
-    all_shown = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
+    all_shown = []
+    for each in admins:
+        admin = platform.user_key(each, tenant)
+        own_keys = keys_of_card(bot, admin, card)
+        if keys is not None:
+            keys += own_keys
+        all_shown.append(await show_to(bot, admin, card, own_keys))
     if all_shown and all(all_shown):
         rendered = RenderedCard(wait.id, wait.card.claim, wait.card.wanted)
         await bot.database.write(lambda c: record_shown(c, rendered, utc_now()))
+
+
+def names_of(c: Connection, waiting: Iterable[UserKey]) -> dict[str, str]:
+    """Return the names of users that are known, by open_id."""
+    profiles = {user.open_id: users.profile(c, user) for user in waiting}
+    return {open_id: found.name for open_id, found in profiles.items() if found is not None and found.name}
 
 
 def described(bot: Bot, call: DeferredCall) -> str:
@@ -360,30 +407,32 @@ def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
     return not wait.scopes.isdisjoint(named(call.needs))
 
 
-async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
+async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard, keys: Sequence[str]) -> bool:
     """Send the card to an administrator, or update the one they have. Returns False if it has to be retried.
 
-    When the first card can no longer be changed, a second one replaces it.
+    When the card of one key can no longer be changed, one with the next key replaces it.
     """
     language = await bot.database.read(lambda c: users.language(c, admin))
     content = bot.platform_of(admin).render_card(card, language)
-    key, later_key = keys_of_card(bot, admin, card.subject)
-    first = await show_with_key(bot, admin, card, key, content)
-    if not isinstance(first, NotSent):
-        return first
-    again = await show_with_key(bot, admin, card, later_key, content)
-    return again is not False
+    for key in keys:
+        shown = await show_with_key(bot, admin, card, key, content)
+        if not isinstance(shown, NotSent):
+            return shown
+    return True
 
 
-def keys_of_card(bot: Bot, admin: UserKey, subject: str) -> tuple[str, str]:
+def keys_of_card(bot: Bot, admin: UserKey, card: AdministratorCard) -> tuple[str, ...]:
     """Return the delivery keys of an administrator's first card, and of the one that replaces it.
 
-    The second key changes with each window in which a card can be edited. Both are short, because a platform may limit
-    keys to 50 characters.
+    The second key changes with each window in which a card can be edited. If none can, there is one card for each group
+    of users who wait. Keys are short, because a platform may limit them to 50 characters.
     """
-    window = bot.platform_of(admin).limits.card_edit_window
-    key = f"{subject}-{admin.open_id[-12:]}"
-    return key, f"{key}-{utc_now().toordinal() // max(1, window.days):x}"
+    platform = bot.platform_of(admin)
+    key = f"{card.subject}-{admin.open_id[-12:]}"
+    if not can_change_cards(platform):
+        shown = hashlib.sha256(repr((sorted(card.waiting), sorted(card.commands))).encode())
+        return (f"{key}-{urlsafe(shown.digest()[:3])}",)
+    return key, f"{key}-{utc_now().toordinal() // max(1, platform.limits.card_edit_window.days):x}"
 
 
 async def show_with_key(
@@ -395,11 +444,15 @@ async def show_with_key(
         if not card.waiting:
             # The scopes were enabled or are no longer needed: this administrator need not know of them.
             return True
-        message = draft(bot, admin, content, kind="administrator_card", key=key)
-        await deliver_all(bot, await bot.database.write(lambda c: insert_all(c, bot, [message])))
+        message = draft(Destination(admin), content, kind="administrator_card", key=key)
+        messages = await bot.database.write(lambda c: insert_all(c, bot, [message]))
+        observations.administrator_asked(bot, admin, frozenset(card.scopes))
+        await deliver_all(bot, messages)
         return True
     if before.message_id is None:
         return before.settled
+    if not can_change_cards(bot.platform_of(admin)):
+        return True
     result = await bot.platform_of(admin).update_card(before.message_id, content)
     if result is None:
         return True

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from bot.core.build import UNKNOWN, Build
 from bot.core.commands import Registry
 from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
+from bot.flows import clock, observations
+from bot.flows.metrics import Metrics
 from bot.flows.replica_memory import (
+    Askers,
+    EventRecord,
     HeartbeatRecord,
     RepeatedAnswers,
     SilentReplicas,
@@ -21,14 +26,13 @@ from bot.flows.replica_memory import (
     WorkSignals,
 )
 from bot.flows.throttling import Capacity, RepeatedLogs, Throttle, UserPacing
+from bot.flows.tracing import Tracer
 from bot.store.queue import Claim
 from bot.store.retention import Retention
 
 if TYPE_CHECKING:
     from bot.store.api_calls import MadeCall
     from bot.store.transaction import Connection, Database
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -37,9 +41,7 @@ WRITE_RETRY_TIMEOUT = 300.0
 
 WRITE_RETRY_INTERVAL = 0.5
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now = clock.utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +61,27 @@ class Bot:
     """The open_ids of the configured administrators, by app. For an app without an entry, the platform is asked."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    build: Build = UNKNOWN
+    """The version of the program, for operators."""
     time_zone: str = "UTC"
     """The time zone of users whose own is unknown."""
     retention: Retention = field(default_factory=Retention)
     """How long settled rows and the audit log are kept."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim is valid without being extended. Then another replica may claim the work."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """The counters and histograms of this process."""
+    tracer: Tracer = field(default_factory=Tracer)
+    """Records spans, if that is configured."""
+    events: defaultdict[str, EventRecord] = field(default_factory=lambda: defaultdict(EventRecord))
+    """What arrived from each platform, by its name."""
     signals: WorkSignals = field(default_factory=WorkSignals)
     heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
     silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)
     pacing: UserPacing = field(default_factory=UserPacing)
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
+    askers: Askers = field(default_factory=Askers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
     """The ids and users of calls whose message turned out to be recalled when the platform refused a reply to it. Chores
     cancel them. After a crash, the event or the next refusal adds them again."""
@@ -145,10 +156,10 @@ class Bot:
         while True:
             try:
                 return await self.database.write(work)
-            except Exception:
+            except Exception as error:
                 if asyncio.get_running_loop().time() > give_up_at:
                     raise
-                log.exception("write failed, retrying")
+                observations.failed(self, "write failed, retrying", error)
                 await asyncio.sleep(WRITE_RETRY_INTERVAL)
 
     def callback_url(self, platform: Platform) -> str:

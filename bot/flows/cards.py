@@ -8,10 +8,10 @@ crash interrupts is due again when its lease expires.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from bot.core.calls import DeferredCall, WaitsFor
@@ -28,6 +28,7 @@ from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words import replies
 from bot.core.words.refusals import card_refused
+from bot.flows import correlation, observations
 from bot.flows.authorize.open import link_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import (
@@ -46,13 +47,11 @@ from bot.flows.outbox import (
     typed,
     withdraw,
 )
-from bot.store import attempts, calls, device_authorizations, grants, requests, users
+from bot.store import attempts, calls, device_authorizations, grants, requests, scope_waits, users
 from bot.store import cards as deliveries
 from bot.store.cards import RenderedCard
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
 
 FACES = {
     RequestStatus.OPEN: Face.WAITING,
@@ -79,13 +78,16 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
 
-    def read(c: Connection) -> tuple[DeviceAuthorization | None, Grant | None, bool]:
+    def read(c: Connection) -> tuple[DeviceAuthorization | None, Grant | None, bool, datetime | None]:
         device = device_authorizations.latest_of(c, request.id) if by_device else None
         opened = waiting and was_opened(c, bot, request, device)
         grant = grants.find(c, request.user) if waiting else None
-        return device, grant, opened
+        again = grant is not None and not request.scopes.isdisjoint(grant.scopes_ever)
+        app = (platform.name, platform.app_id)
+        enabled = scope_waits.last_enabled(c, *app, request.scopes) if again else None
+        return device, grant, opened, enabled
 
-    device, grant, opened = await bot.database.read(read)
+    device, grant, opened, enabled = await bot.database.read(read)
     known = (
         platform.always_asked & grant.scopes if grant and grant.status is GrantStatus.ACTIVE else frozenset()
     )
@@ -106,7 +108,7 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         declined_on_page=request.declined_on_page_at is not None,
         stays_signed_in=OFFLINE_ACCESS in request.scopes
         and (grant is None or OFFLINE_ACCESS not in grant.scopes),
-        why_again=why_again(shown, grant) if grant else None,
+        why_again=why_again(shown, grant, enabled) if grant else None,
         opened=opened,
     )
 
@@ -120,11 +122,18 @@ WHY_AGAIN = {
 """Keyed by the reason for which the previous grant ended."""
 
 
-def why_again(asked: ScopeSet, grant: Grant) -> Words | None:
-    """Return why the user is asked again, or None if the scopes are new."""
+def why_again(asked: ScopeSet, grant: Grant, enabled_at: datetime | None) -> Words | None:
+    """Return why the user is asked again, or None if the scopes are new.
+
+    `enabled_at` is when an administrator last enabled one of them.
+    """
     if grant.status is GrantStatus.ACTIVE:
-        lost = asked & grant.scopes_ever - {OFFLINE_ACCESS}
-        return card_words.AGAIN_LOST if lost else None
+        if asked.isdisjoint(grant.scopes_ever - {OFFLINE_ACCESS}):
+            return None
+        is_newer = (
+            enabled_at is not None and grant.authorized_at is not None and enabled_at > grant.authorized_at
+        )
+        return card_words.AGAIN_ENABLED if is_newer else card_words.AGAIN_LOST
     reason = grant.end_reason or ""
     over = card_words.AGAIN_OVER if reason.startswith("refresh_refused") else card_words.AGAIN_ENDED
     return WHY_AGAIN.get(reason, over)
@@ -137,7 +146,7 @@ def was_opened(
     asked = link_scopes(bot, request)
     if bot.by_device:
         return device is not None and device.link is not None and device.scopes == asked
-    return attempts.was_opened(c, request.id, asked)
+    return request.opened_at is not None and attempts.was_opened(c, request.id, asked)
 
 
 def device_link(device: DeviceAuthorization) -> DeviceLink | None:
@@ -190,6 +199,11 @@ async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredC
 
 async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Send or update a claimed card. Returns whether it has to be updated again."""
+    with correlation.of_call(asked) if asked else await correlation.of_request(bot, request.id, request.user):
+        return await bring_up_to_date(bot, request, asked)
+
+
+async def bring_up_to_date(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None) -> bool:
     live, platform = is_live(request.status), bot.platform_of(request.user)
     age = utc_now() - request.created_at
     if request.card.message_id is None and not live and age > platform.limits.idempotency_window:
@@ -247,7 +261,10 @@ async def announce_change(
     if card.face in ANNOUNCED_FACES:
         notes.append(
             draft(
-                bot, request.user, content, kind="notice", key=f"{card_key(request)}-{card.face.value}"[:50]
+                Destination(request.user),
+                content,
+                kind="notice",
+                key=f"{card_key(request)}-{card.face.value}"[:50],
             )
         )
     return await record_shown(bot, request, request.card.message_id, ephemeral=False, notes=notes)
@@ -315,6 +332,7 @@ async def record_shown(
     await deliver_all(bot, messages)
     if wanted is None:
         return await make_due_again(bot, request)
+    observations.card_shown(bot, request, face_of(request), message_id)
     return wanted > version
 
 
@@ -324,10 +342,7 @@ async def make_due_again(bot: Bot, request: AuthorizationRequest) -> bool:
 
 
 async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
-    log.warning(
-        "card not shown",
-        extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
-    )
+    observations.card_not_shown(bot, request, problem)
     if problem.retry:
         until = retry_time(utc_now(), request.card.attempts, problem.retry_after)
         postponed = await bot.database.write(

@@ -17,11 +17,12 @@ from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.cards import Action, Card, ConfirmationCard, PageError, UnusedCard
 from bot.core.events import CardClicked
 from bot.core.language import Words
+from bot.core.lifecycle import is_live
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.times import find_zone
 from bot.core.words import cards as card_words
-from bot.flows import administrators, cards
+from bot.flows import administrators, cards, observations
 from bot.flows.account import unused_scopes
 from bot.flows.authorize import device
 from bot.flows.authorize.end import cancel_and_answer, cancel_for_administrator, decline
@@ -53,7 +54,9 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
         return seen_events.record(c, click.user.platform, click.user.app_id, click.event_id, now)
 
     if not await bot.database.write(note_click):
+        observations.event_repeated(bot, click)
         return {}
+    observations.event_accepted(bot, click)
     handler = HANDLERS.get(click.action)
     if handler is None:
         return await say(bot, click.user, card_words.CLICK_UNKNOWN, "error")
@@ -170,6 +173,9 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     toast, decided = (
         (card_words.CLICK_DONE, confirmed) if changed else (card_words.CLICK_SETTLED, call.confirmed)
     )
+    if not is_live(call.status):
+        # What its user wrote is erased, so the card cannot be drawn again.
+        return await say(bot, user, toast, "info")
     card = ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided)
     return await say(bot, user, toast, "info", card)
 
@@ -203,33 +209,42 @@ async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def repeat_calls(bot: Bot, user: UserKey, ended: Sequence[DeferredCall]) -> Json:
-    """Repeat those of the calls that were not repeated before, in the same order."""
+    """Repeat those of the calls that were not repeated before, in the same order, if what was asked is not erased."""
     now = utc_now()
 
-    def work(c: Connection) -> bool:
+    def work(c: Connection) -> tuple[int, int]:
         fresh = [call for call in ended if seen_events.record_retry(c, user, call.id, now)]
-        for number, call in enumerate(fresh):
-            if not inbox.add(c, repeated_call(bot, call, now + timedelta(microseconds=number)), now):
+        repeated = 0
+        for call in fresh:
+            arguments = calls.take_arguments(c, call.id)
+            if arguments is None:
+                continue
+            new = repeated_call(bot, call, arguments, now + timedelta(microseconds=repeated))
+            if not inbox.add(c, new, now):
                 # Roll back the record of the click, so that the button works again later.
                 raise TooManyWaiting
-        return bool(fresh)
+            repeated += 1
+        return repeated, len(fresh)
 
     try:
-        if await bot.database.write(work):
-            return await say(bot, user, card_words.CLICK_AGAIN, "success")
+        repeated, fresh = await bot.database.write(work)
     except TooManyWaiting:
         return await say(bot, user, card_words.CLICK_TOO_MANY, "warning")
+    if repeated:
+        return await say(bot, user, card_words.CLICK_AGAIN, "success")
+    if fresh:
+        return await say(bot, user, card_words.CLICK_UNKNOWN, "warning")
     return await say(bot, user, card_words.CLICK_SETTLED, "info")
 
 
-def repeated_call(bot: Bot, call: DeferredCall, now: datetime) -> NewCall:
+def repeated_call(bot: Bot, call: DeferredCall, arguments: str, now: datetime) -> NewCall:
     return NewCall(
         id=new_id(now),
         user=call.user,
         chat=call.chat,
         message_id=call.message_id,
         command=call.command,
-        arguments=call.arguments,
+        arguments=arguments,
         asked_at=now,
         language=call.language,
         time_zone=call.time_zone,

@@ -1,12 +1,13 @@
 """Events from the platform: each is recorded in one transaction, then acknowledged, and processed later.
 
-The webhook and the long connection both call `accept_event`.
+The webhook and the long connection both call `receive_event`.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -27,12 +28,13 @@ from bot.core.events import (
 from bot.core.grants import REVOKED_AT_PLATFORM
 from bot.core.people import UserKey
 from bot.core.words import replies
+from bot.flows import correlation, observations
 from bot.flows.acknowledge import expect_acknowledgement
 from bot.flows.authorize.end import close_request, end_grant
 from bot.flows.bot import Bot, language_of, utc_now
 from bot.flows.calls.recall import recall
 from bot.flows.clicks import answer_click
-from bot.flows.outbox import deliver_all, draft, insert_all
+from bot.flows.outbox import deliver_all, draft, in_chat, insert_all
 from bot.store import audit, calls, grants, inbox, seen_events, sessions, users
 from bot.store.ids import new_id
 from bot.store.inbox import Arrival, NewCall, Recorded
@@ -42,27 +44,47 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 
+async def receive_event(bot: Bot, platform: str, event: Event) -> Json:
+    """Accept an authentic event of a platform (see `accept_event`), and observe how that ends."""
+    started, kind = time.perf_counter(), observations.kind_of(event)
+    try:
+        with bot.tracer.span(f"event {kind}", is_arrival=True, platform=platform, event=event.event_id):
+            answer = await accept_event(bot, event)
+    except Exception:
+        observations.event_failed(bot, platform, event)
+        raise
+    observations.event_acknowledged(bot, platform, event, time.perf_counter() - started, utc_now())
+    return answer
+
+
 async def accept_event(bot: Bot, event: Event) -> Json:
     """Record an event, and return the body of the response. A repeated event has no effect."""
-    match event:
-        case MessageReceived(foreign=True):
-            await reject_other_organization(bot, event)
-        case MessageReceived():
-            await accept_message(bot, event)
-        case ChatEntered():
-            await welcome(bot, event)
-        case MessageRecalled():
-            await recall_message(bot, event)
-        case GrantRevoked():
-            await end_revoked_grant(bot, event)
-        case UserDeleted():
-            await end_user(bot, event)
-        case AppStopped():
-            await end_organization(bot, event)
-        case CardClicked():
-            return await answer_click(bot, event)
-        case Ignored(reason=reason):
-            log.debug("event ignored", extra={"why": reason})
+    with correlation.of_event(event):
+        match event:
+            case MessageReceived(foreign=True):
+                is_new = await reject_other_organization(bot, event)
+            case MessageReceived():
+                await accept_message(bot, event)
+                return {}
+            case ChatEntered():
+                is_new = await welcome(bot, event)
+            case MessageRecalled():
+                is_new = await recall_message(bot, event)
+            case GrantRevoked():
+                is_new = await end_revoked_grant(bot, event)
+            case UserDeleted():
+                is_new = await end_user(bot, event)
+            case AppStopped():
+                is_new = await end_organization(bot, event)
+            case CardClicked():
+                return await answer_click(bot, event)
+            case Ignored(reason=reason):
+                observations.event_ignored(reason)
+                return {}
+        if is_new:
+            observations.event_accepted(bot, event)
+        else:
+            observations.event_repeated(bot, event)
     return {}
 
 
@@ -89,10 +111,11 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
     arrival = Arrival(event.event_id, call, event.language, event.union_id, now, urgent)
     match await bot.database.write_together(inbox.record_all, arrival):
         case Recorded.SEEN_BEFORE:
-            bot.refusals.note("event seen before", "message")
+            observations.event_repeated(bot, event)
         case Recorded.TOO_MANY:
             await reject_too_many(bot, call, now)
         case Recorded.QUEUED:
+            observations.call_accepted(bot, event, call)
             expect_acknowledgement(bot, call)
 
 
@@ -111,23 +134,20 @@ def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
 
 async def reject_too_many(bot: Bot, call: NewCall, now: datetime) -> None:
     """Inform a user that too many of their calls are waiting, at most once a minute."""
-    bot.refusals.note("too many waiting calls of one user", str(call.user), logging.WARNING)
+    observations.too_many_calls(bot, call.user)
+    reply_to = None if call.chat.kind == "group" else call.message_id
     notice = draft(
-        bot,
-        call.user,
+        in_chat(call.user, call.chat, reply_to=reply_to, private=True),
         bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MAX_WAITING), call.language),
         kind="notice",
         key=f"{call.user.open_id[-24:]}-full-{int(now.timestamp() // 60):x}",
-        chat=call.chat,
-        reply_to=None if call.chat.kind == "group" else call.message_id,
-        private=True,
     )
     messages = await bot.database.write(lambda c: insert_all(c, bot, [notice]))
     bot.background(deliver_all(bot, messages))
 
 
-async def welcome(bot: Bot, event: ChatEntered) -> None:
-    """Send the welcome to a user who opens the chat for the first time."""
+async def welcome(bot: Bot, event: ChatEntered) -> bool:
+    """Send the welcome to a user who opens the chat for the first time. Returns whether it is sent."""
     now = utc_now()
     call = NewCall(
         id=new_id(now),
@@ -142,42 +162,43 @@ async def welcome(bot: Bot, event: ChatEntered) -> None:
         expires_at=now + bot.deferred_ttl,
     )
 
-    def work(c: Connection) -> None:
+    def work(c: Connection) -> bool:
         users.seen(c, event.user, language=None, union_id=None, now=now)
-        if event.first and users.welcome(c, event.user, now):
-            inbox.record(c, event.event_id, call, language=None, union_id=None, now=now)
+        return (
+            event.first
+            and users.welcome(c, event.user, now)
+            and inbox.record(c, event.event_id, call, language=None, union_id=None, now=now)
+        )
 
-    await bot.database.write(work)
+    return await bot.database.write(work)
 
 
-async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
-    """Inform a user of another organization, once, that the bot does not serve them."""
+async def reject_other_organization(bot: Bot, event: MessageReceived) -> bool:
+    """Inform a user of another organization, once, that the bot does not serve them. Returns whether the event is new."""
     notice = draft(
-        bot,
-        event.user,
+        in_chat(event.user, event.chat, reply_to=event.message_id),
         bot.platform_of(event.user).render_reply(
             replies.other_organization(), language_of(event.text, event.language)
         ),
         kind="notice",
         key=f"{new_id(utc_now())}-foreign",
-        chat=event.chat,
-        reply_to=event.message_id,
     )
 
-    def work(c: Connection) -> list[OutgoingMessage]:
+    def work(c: Connection) -> list[OutgoingMessage] | None:
         now = utc_now()
         if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, now):
-            return []
+            return None
         users.seen(c, event.user, language=event.language, union_id=event.union_id, now=now)
         return insert_all(c, bot, [notice]) if users.welcome(c, event.user, now) else []
 
     messages = await bot.database.write(work)
     if messages:
         bot.background(deliver_all(bot, messages))
+    return messages is not None
 
 
-async def recall_message(bot: Bot, event: MessageRecalled) -> None:
-    """Cancel the calls of a recalled message.
+async def recall_message(bot: Bot, event: MessageRecalled) -> bool:
+    """Cancel the calls of a recalled message. Returns whether the event is new.
 
     Events may arrive out of order: a message that arrives after its recall is treated as seen. A call that is running or
     has sent a write is marked, and its worker ends it.
@@ -185,9 +206,9 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
     now = utc_now()
     platform, app_id, message_id = event.platform, event.app_id, event.message_id
 
-    def work(c: Connection) -> list[OutgoingMessage]:
+    def work(c: Connection) -> list[OutgoingMessage] | None:
         if not seen_events.record(c, platform, app_id, event.event_id, now):
-            return []
+            return None
         if seen_events.record(c, platform, app_id, f"recalled-{message_id}", now, message_id=message_id):
             return []
         asked = calls.all_by_message(c, f"{platform}:{app_id}", message_id)
@@ -195,16 +216,20 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
 
     messages = await bot.database.write(work)
     bot.signals.upkeep.set()
-    bot.background(deliver_all(bot, messages))
+    bot.background(deliver_all(bot, messages or []))
+    return messages is not None
 
 
-async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
-    """End a grant that was revoked at the platform. The event may be hours old, so a newer grant is kept."""
+async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> bool:
+    """End a grant that was revoked at the platform. The event may be hours old, so a newer grant is kept.
+
+    Returns whether the event is new.
+    """
     now = utc_now()
 
-    def work(c: Connection) -> None:
+    def work(c: Connection) -> bool:
         if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, now):
-            return
+            return False
         ended = grants.end(c, event.user, REVOKED_AT_PLATFORM, now, authorized_before=event.at)
         audit.write(
             c,
@@ -213,33 +238,39 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
             now=now,
             ended=int(ended is not None),
         )
+        return True
 
-    await bot.database.write(work)
+    return await bot.database.write(work)
 
 
-async def end_user(bot: Bot, event: UserDeleted) -> None:
-    """End the calls, sessions and grant of a user who left the organization, without a message."""
+async def end_user(bot: Bot, event: UserDeleted) -> bool:
+    """End the calls, sessions and grant of a user who left the organization, without a message.
+
+    Returns whether the event is new.
+    """
     now = utc_now()
 
-    def work(c: Connection) -> None:
+    def work(c: Connection) -> bool:
         if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, now):
-            return
+            return False
         drop_silently(c, event.user, "person_left", now)
         end_grant(c, event.user, "person_left", now)
+        return True
 
-    await bot.database.write(work)
+    is_new = await bot.database.write(work)
     bot.signals.upkeep.set()
+    return is_new
 
 
-async def end_organization(bot: Bot, event: AppStopped) -> None:
+async def end_organization(bot: Bot, event: AppStopped) -> bool:
     """End the calls, sessions and grants of an organization that removed the app, in batches and without messages.
 
-    The event is recorded last, so that a repeated delivery continues after a crash.
+    Returns whether the event is new. The event is recorded last, so that a repeated delivery continues after a crash.
     """
     now = utc_now()
     app = (event.platform, event.app_id)
     if await bot.database.read(lambda c: seen_events.is_known(c, *app, event.event_id)):
-        return
+        return False
     before = event.at or now
 
     def work(c: Connection, people: Sequence[UserKey]) -> None:
@@ -257,6 +288,7 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
         await bot.database.write(functools.partial(work, people=batch))
     await bot.database.write(lambda c: seen_events.record(c, *app, event.event_id, now))
     bot.signals.upkeep.set()
+    return True
 
 
 USERS_PER_TRANSACTION = 20

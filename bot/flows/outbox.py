@@ -7,7 +7,6 @@ that fails, or this process crashes, `deliver_due` of any replica sends it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
 from bot.core.words.refusals import answer_refused, card_refused
+from bot.flows import correlation, observations
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.genuine import only_genuine
 from bot.flows.reactions import remove
@@ -30,8 +30,6 @@ from bot.store.ids import new_id, time_of
 from bot.store.outbox import NewMessage, OutgoingMessage
 from bot.store.reactions import Reaction
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT = timedelta(hours=1)
 
@@ -50,24 +48,16 @@ class Draft:
         return outbox.claimed(self.message, claim.now)
 
 
-def draft(
-    bot: Bot,
-    user: UserKey,
-    content: Content,
-    *,
-    kind: str,
-    key: str,
-    chat: Chat | None = None,
-    reply_to: str | None = None,
-    private: bool = False,
-    call_id: str | None = None,
-) -> Draft:
-    in_group = chat is not None and chat.kind == "group"
+def draft(to: Destination, content: Content, *, kind: str, key: str, call_id: str | None = None) -> Draft:
+    return Draft(NewMessage(new_id(utc_now()), to.user, kind, key, to, content, call_id))
+
+
+def in_chat(user: UserKey, chat: Chat, *, reply_to: str | None = None, private: bool = False) -> Destination:
+    """Return the destination of a message to a chat. In a group, only the user sees it if it is `private`."""
+    in_group = chat.kind == "group"
     # No message to the group if a reply in a topic is refused, because it would open another topic.
-    reply_only = in_group and chat is not None and chat.thread_id is not None and not private
-    chat_id = chat.chat_id if chat is not None and not reply_only else None
-    destination = Destination(user, chat_id, reply_to, private and in_group)
-    return Draft(NewMessage(new_id(utc_now()), user, kind, key, destination, content, call_id))
+    reply_only = in_group and chat.thread_id is not None and not private
+    return Destination(user, None if reply_only else chat.chat_id, reply_to, private and in_group)
 
 
 def note_key(call: DeferredCall, name: str) -> str:
@@ -82,7 +72,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) 
 def private_answer(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
     """Return the answer to a call whose message was recalled: a direct message, even if the call is from a group."""
     content = bot.platform_of(call.user).render_reply(reply, call.language)
-    return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
+    return draft(Destination(call.user), content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
 def note(
@@ -90,15 +80,12 @@ def note(
 ) -> Draft:
     """Return a message about a call, in the chat where it was asked. A call has at most one message of each name."""
     only_user = private and call.chat.kind == "group"
+    reply_to = None if only_user else call.message_id
     return draft(
-        bot,
-        call.user,
+        in_chat(call.user, call.chat, reply_to=reply_to, private=only_user),
         bot.platform_of(call.user).render_reply(reply, call.language),
         kind=kind,
         key=note_key(call, name),
-        chat=call.chat,
-        reply_to=None if only_user else call.message_id,
-        private=only_user,
         call_id=call.id,
     )
 
@@ -155,6 +142,11 @@ async def deliver_all(bot: Bot, messages: Sequence[OutgoingMessage]) -> None:
 
 async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Send one claimed message and record the result."""
+    with correlation.of_message(message):
+        await attempt(bot, message)
+
+
+async def attempt(bot: Bot, message: OutgoingMessage) -> None:
     now, limits = utc_now(), bot.platform_of(message.user).limits
     if not may_repeat(message, limits, now):
         await give_up(
@@ -166,7 +158,8 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was sent first", now)
+        observations.message_not_needed(bot, message)
+        await settle_unsent(bot, message, MessageStatus.UNDELIVERABLE, OVERTAKEN, now)
         return
     if message.attempts == 1 and (
         slot := bot.pacing.reserve_slot(message.user, now, limits.message_interval)
@@ -199,6 +192,9 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
             bot.pacing.start(message.user, min(until, now + MAX_PACING_DELAY))
         await postpone(bot, message, until, may_have_arrived=result.may_have_arrived)
 
+
+OVERTAKEN = "the answer was sent first"
+"""The reason of an interim word that is no longer needed. It is no trouble."""
 
 MAX_ATTEMPTS_WITHOUT_KEY = 3
 """How often a message that may have arrived is sent, on a platform that does not recognize repeated messages."""
@@ -309,6 +305,7 @@ def is_shown_in_group_first(message: OutgoingMessage, now: datetime) -> bool:
 async def record_sent(bot: Bot, message: OutgoingMessage, sent: Sent, now: datetime) -> list[OutgoingMessage]:
     """Record that a message was sent. Returns a note for the group if a private message was sent elsewhere."""
     call_id = message.call_id
+    observations.message_sent(bot, message, sent)
     if call_id is not None:
         bot.unacknowledged.remove(call_id)
     is_about_call = call_id is not None and message.kind in KINDS_ABOUT_A_CALL
@@ -381,7 +378,7 @@ async def replace_unreadable(bot: Bot, message: OutgoingMessage, now: datetime) 
     Returns a short reply to the chat of its call, whose row is sealed separately.
     """
     reason = "it cannot be opened: its key is lost, or it was changed"
-    log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
+    observations.message_given_up(bot, message, MessageStatus.UNDELIVERABLE, reason)
 
     def work(c: Connection) -> list[OutgoingMessage]:
         if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, now):
@@ -405,10 +402,13 @@ def retry_time(now: datetime, attempts: int, retry_after: float | None) -> datet
 async def give_up(
     bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
 ) -> None:
-    log.warning(
-        "message not delivered", extra={"outgoing": message.id, "status": status.value, "reason": reason}
-    )
+    observations.message_given_up(bot, message, status, reason)
+    await settle_unsent(bot, message, status, reason, now)
 
+
+async def settle_unsent(
+    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
+) -> None:
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, now)
         return take_reaction(c, bot, message, now) if given_up else None
@@ -422,7 +422,7 @@ async def replace_refused(
     bot: Bot, message: OutgoingMessage, problem: NotSent, now: datetime
 ) -> list[OutgoingMessage]:
     """Give up a message that the platform refuses permanently. Returns a plain replacement if the user waits for it."""
-    log.warning("message refused", extra={"outgoing": message.id, "reason": problem.reason})
+    observations.message_given_up(bot, message, MessageStatus.UNDELIVERABLE, problem.reason)
 
     def work(c: Connection) -> list[OutgoingMessage]:
         given_up = outbox.give_up(

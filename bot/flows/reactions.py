@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import timedelta
 from functools import partial
 
 from bot.core.messages import NotSent
 from bot.core.platform import Platform
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
 from bot.flows.replica_memory import UnacknowledgedMessage
 from bot.store import reactions
 from bot.store.reactions import Reaction
-
-log = logging.getLogger(__name__)
-
 
 MAX_REMOVAL_ATTEMPTS = 10
 """The number of failed removals after which the reaction is left on the message."""
@@ -40,7 +37,7 @@ async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
         return
     reaction = await platform.reactions.react(message.message_id)
     if isinstance(reaction, NotSent):
-        log.info("reaction not added", extra={"call": message.call_id, "reason": reaction.reason})
+        observations.reaction_failed(bot, "reaction not added", reaction)
         await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
         if reaction.recalled:
             bot.note_recall(message.call_id, message.user)
@@ -57,7 +54,7 @@ async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
     if reaction.reaction_id is not None and platform.reactions is not None:
         problem = await platform.reactions.unreact(reaction.message_id, reaction.reaction_id)
         if problem is not None:
-            log.info("reaction not removed", extra={"call": reaction.call_id, "reason": problem.reason})
+            observations.reaction_failed(bot, "reaction not removed", problem)
         if problem is not None and problem.retry and reaction.attempts < MAX_REMOVAL_ATTEMPTS:
             return
     await bot.database.write_one(lambda c: reactions.drop(c, reaction.call_id))

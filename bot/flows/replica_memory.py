@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.core.events import NOT_SIGNED, Unauthentic
 from bot.core.people import UserKey
 
 
@@ -107,19 +108,85 @@ class Unacknowledged:
         return due
 
 
+@dataclass(slots=True)
+class EventRecord:
+    """What arrived from one platform since this process started, for `readyz`."""
+
+    last_accepted_at: datetime | None = None
+    last_refused_at: datetime | None = None
+    refused: Counter[str] = field(default_factory=Counter)
+    """How often something was refused, by reason. The reasons come from a fixed set."""
+    problem: str = ""
+    """Why genuine events seem to be refused, and what to change if that is known. Empty after an event was accepted."""
+
+    def accepted(self, now: datetime) -> None:
+        self.last_accepted_at, self.problem = now, ""
+
+    def was_refused(self, refused: Unauthentic, now: datetime) -> None:
+        self.last_refused_at = now
+        if refused.reason in self.refused or len(self.refused) < MAX_REASONS:
+            self.refused[refused.reason] += 1
+        if refused.advice or (refused.reason != NOT_SIGNED and not self.problem):
+            # Strangers send requests without a signature to any address.
+            self.problem = refused.advice or refused.reason
+
+
+MAX_REASONS = 50
+MAX_REMEMBERED_ASKERS = 10_000
+
+
+@dataclass(slots=True)
+class Askers:
+    """The first call that has waited for each request: its id and that of its message, for the log."""
+
+    _calls: OrderedDict[str, tuple[str, str | None]] = field(default_factory=OrderedDict)
+
+    def find(self, request_id: str) -> tuple[str, str | None] | None:
+        return self._calls.get(request_id)
+
+    def remember(self, request_id: str, call_id: str, message_id: str | None) -> None:
+        if (
+            self._calls.setdefault(request_id, (call_id, message_id))
+            and len(self._calls) > MAX_REMEMBERED_ASKERS
+        ):
+            self._calls.popitem(last=False)
+
+
 MAX_REMEMBERED_ANSWERS = 1000
+
+Asked = tuple[str | None, ...]
+"""What was asked, and where."""
 
 
 @dataclass(slots=True)
 class RepeatedAnswers:
-    """This process's latest answers to calls that waited for a consent, keyed by what was asked."""
+    """This process's latest answers to calls that waited for a consent, keyed by what was asked.
 
-    _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
+    Only memory can compare what was asked: the database forgets it when a call ends.
+    """
 
-    def record(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
+    _answers: OrderedDict[Asked, tuple[bytes, str]] = field(default_factory=OrderedDict)
+    _asked: OrderedDict[str, Asked] = field(default_factory=OrderedDict)
+    """What was asked with the latest of these calls."""
+
+    def record(self, asked: Asked, digest: bytes, call_id: str) -> str | None:
         """Record an answer. Returns the id of the previous call, if this process gave the same answer to it, or None."""
         known, other = self._answers.pop(asked, (None, None))
         self._answers[asked] = digest, call_id
-        if len(self._answers) > MAX_REMEMBERED_ANSWERS:
-            self._answers.popitem(last=False)
+        self._asked[call_id] = asked
+        for remembered in (self._answers, self._asked):
+            if len(remembered) > MAX_REMEMBERED_ANSWERS:
+                remembered.popitem(last=False)
         return other if known == digest else None
+
+    def is_latest(self, call_id: str, asked: Asked, answered: Sequence[str]) -> bool:
+        """Return whether this call is the latest of the answered ones that asked the same.
+
+        `answered`: the latest first. A call that this process did not answer may have asked the same.
+        """
+        for other in answered:
+            if other == call_id:
+                return True
+            if self._asked.get(other, asked) == asked:
+                return False
+        return False

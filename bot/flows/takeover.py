@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
 from bot.store import takeover
 from bot.store.transaction import Connection
@@ -45,7 +46,7 @@ async def enter(bot: Bot) -> None:
             "leases expire"
         )
     if counts:
-        log.info("took over interrupted work", extra={"taken": str(counts)})
+        observations.work_taken_over(counts)
 
 
 async def take_over_from_silent(bot: Bot) -> None:
@@ -72,7 +73,5 @@ async def take_over_from(bot: Bot, replica: str, last_heartbeat: datetime) -> No
         lambda c: takeover.from_replica(c, replica, last_heartbeat, now, bot.lease)
     )
     if taken is not None:
-        log.warning(
-            "took over from a replica that has ended", extra={"replica": replica, "taken": str(taken)}
-        )
+        observations.replica_gone(replica, taken)
         bot.signals.upkeep.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 
 from bot.core.people import UserKey
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("bot")
 
 
 @dataclass(slots=True)
@@ -79,8 +80,12 @@ class Capacity:
         self._taken -= 1
 
 
-REPEAT_INTERVAL = 10.0
+REPEAT_INTERVAL = 60.0
 """Seconds between two log lines of one kind."""
+
+
+MAX_KINDS = 1000
+"""Kinds that are counted on their own at a time."""
 
 
 class RepeatedLogs:
@@ -98,16 +103,27 @@ class RepeatedLogs:
         self, message: str, reason: str, level: int = logging.INFO, error: BaseException | None = None
     ) -> None:
         """Log or count a rejection, or a failure with its error. Call it in the event loop."""
-        kind = (message, reason)
+        if self.is_first(message, reason, level):
+            log.log(level, message, extra={"reason": reason, "count": 1}, exc_info=error)
+
+    def is_first(self, message: str, reason: str, level: int = logging.INFO) -> bool:
+        """Return whether this is the first of its kind in the interval, which the caller logs. Counts it otherwise."""
+        kind = (
+            message,
+            reason if len(self._since) < MAX_KINDS or (message, reason) in self._since else "other",
+        )
         if kind in self._since:
             self._since[kind] += 1
-            return
-        log.log(level, message, extra={"reason": reason, "count": 1}, exc_info=error)
+            return False
         self._start_interval(kind, level)
+        return True
 
     def _start_interval(self, kind: tuple[str, str], level: int) -> None:
         self._since[kind] = 0
-        asyncio.get_running_loop().call_later(self._every, self._log_count, kind, level)
+        # In a context of its own: the number is not about the story in which the first one happened.
+        asyncio.get_running_loop().call_later(
+            self._every, self._log_count, kind, level, context=contextvars.Context()
+        )
 
     def _log_count(self, kind: tuple[str, str], level: int) -> None:
         count = self._since.pop(kind)

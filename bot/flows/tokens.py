@@ -9,7 +9,6 @@ the new tokens. A late response never replaces a newer grant. Tokens are kept un
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,11 +20,11 @@ from bot.core.people import UserKey
 from bot.core.retry import asked_to_wait, backoff, spread
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
+from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import expiry_time
 from bot.store import audit, granted_scopes, grants
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
 
 REFRESH_TIMEOUT = 12.0
 """Seconds to wait for another worker's refresh. A request to the platform takes at most 10."""
@@ -69,7 +68,7 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
         works = grant.access_token != rejected and not is_expired(grant, now)
         if works and not wants_refresh(grant, now):
             return Usable(grant.access_token, grant, refreshed=rejected is not None)
-        if not can_refresh(grant, now):
+        if not can_refresh(grant, expiry_time()):
             if works:
                 return Usable(grant.access_token, grant)
             return await end_unrefreshable(bot, grant, "expired")
@@ -124,10 +123,7 @@ async def refresh(
     )
     if isinstance(result, TokenSet):
         return await store_refreshed(bot, grant, result)
-    log.warning(
-        "refresh failed",
-        extra={"user": str(grant.user), "problem": result.problem.value, "code": result.code},
-    )
+    observations.refresh_failed(bot, grant.user, result)
     is_over = result.problem in {TokenProblem.OVER, TokenProblem.CODE}
     if not works and (is_over or result.problem is TokenProblem.USER):
         return await end_unrefreshable(bot, grant, f"refresh_refused_{result.code}")
@@ -155,15 +151,9 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
     now = utc_now()
 
     def work(c: Connection) -> Grant | None:
-        saved = grants.save_refreshed(
-            c,
-            grant.user,
-            grant.generation,
-            tokens,
-            scopes=tokens.scopes or grant.scopes,
-            unrequested=granted_scopes.unrequested(c, grant.user),
-            now=now,
-        )
+        unrequested = granted_scopes.unrequested(c, grant.user)
+        new = grants.NewTokens(tokens, tokens.scopes or grant.scopes, unrequested)
+        saved = grants.save_refreshed(c, grant, new, now)
         if saved is not None:
             changed = sorted(saved.scopes) if saved.scopes != grant.scopes else None
             audit.write(

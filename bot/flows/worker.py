@@ -7,21 +7,18 @@ the others.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
 from bot.core.calls import DeferredCall
 from bot.core.errors import LeaseLost
+from bot.flows import correlation, observations
 from bot.flows.acknowledge import expect_acknowledgement
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.run import prepare, run_call
 from bot.flows.calls.run_state import Run
 from bot.store import claims
-
-log = logging.getLogger(__name__)
-
 
 MAX_CONCURRENT_CALLS = 32
 """The number of calls that one replica runs at a time. They mostly wait for the platform."""
@@ -83,8 +80,8 @@ class Worker:
                 call = await self.bot.database.write_one(claim_next)
                 if call is not None:
                     return call
-        except Exception:
-            log.exception("claim failed")
+        except Exception as error:
+            observations.failed(self.bot, "claim failed", error)
             await asyncio.sleep(POLL_INTERVAL)
         return None
 
@@ -106,21 +103,26 @@ class Worker:
             expect_acknowledgement(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
-        keeper = asyncio.create_task(self.keep_lease(call, task))
-        try:
-            run = await prepare(self.bot, call)
-            if run is not None:
-                self.runs[task] = run
-                await run_call(self.bot, run)
-        except LeaseLost:
-            log.warning("lease lost", extra={"call": call.id})
-        except Exception:
-            # The database failed: the lease expires, and the call is claimed again.
-            log.exception("call interrupted", extra={"call": call.id})
-        finally:
-            keeper.cancel()
+        with (
+            correlation.of_call(call),
+            self.bot.tracer.span(f"call {call.command}", call=call.id, platform=call.user.platform),
+        ):
+            keeper = asyncio.create_task(self.keep_lease(call))
+            try:
+                run = await prepare(self.bot, call)
+                if run is not None:
+                    observations.call_started(self.bot, call)
+                    self.runs[task] = run
+                    await run_call(self.bot, run)
+            except LeaseLost:
+                observations.lease_lost(call)
+            except Exception as error:
+                # The database failed: the lease expires, and the call is claimed again.
+                observations.failed(self.bot, "call interrupted", error)
+            finally:
+                keeper.cancel()
 
-    async def keep_lease(self, call: DeferredCall, task: asyncio.Task[None]) -> None:
+    async def keep_lease(self, call: DeferredCall) -> None:
         while True:
             await asyncio.sleep(self.bot.lease.total_seconds() / 3)
             until = utc_now() + self.bot.lease
@@ -128,11 +130,10 @@ class Worker:
                 extended = await self.bot.database.write(
                     partial(claims.extend, call_id=call.id, claim=call.claim, lease_until=until)
                 )
-            except Exception:
-                log.exception("lease not extended", extra={"call": call.id})
+            except Exception as error:
+                observations.failed(self.bot, "lease not extended", error)
                 continue
             if not extended:
-                log.warning("lease lost", extra={"call": call.id})
                 return
 
     async def drain(self) -> None:

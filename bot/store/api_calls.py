@@ -6,6 +6,7 @@ contain neither query nor body, and are kept as long as the audit log.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.api import ApiOutcome
 from bot.core.people import UserKey
 from bot.store import audit
+from bot.store.ids import new_id
 from bot.store.queue import BEFORE, pruning
 from bot.store.schema import api_calls
 from bot.store.statements import LIMIT, apps_of, as_rows, bind, rows_given
@@ -59,6 +61,11 @@ class MadeCall:
         }
 
 
+def id_of_lost(call_id: str, step: int, sent_at: datetime) -> str:
+    """Return the id of a request whose worker did not live to record it: the same for everyone who records it."""
+    return new_id(sent_at)[:14] + hashlib.sha256(f"{call_id}:{step}".encode()).hexdigest()[:18]
+
+
 _COLUMNS = {column.name: column.type for column in api_calls.c if column.name != "app"}
 _given = rows_given("postgresql", _COLUMNS)
 ADD = insert(api_calls).on_conflict_do_nothing()
@@ -83,8 +90,11 @@ def begin(connection: Connection) -> None:
     connection.info[PENDING] = []
 
 
-def end(connection: Connection) -> None:
-    """Write the recorded calls of a unit of work, and its audit entries. On PostgreSQL that is one statement."""
+def end(connection: Connection) -> Sequence[audit.Entry]:
+    """Write the recorded calls of a unit of work, and its audit entries, which are returned.
+
+    On PostgreSQL that is one statement.
+    """
     made: list[MadeCall] = connection.info[PENDING]
     entries = audit.pending(connection)
     if not made:
@@ -95,10 +105,12 @@ def end(connection: Connection) -> None:
     else:
         given = as_rows("postgresql", (each.values() | {"user_key": str(each.user)} for each in made))
         if entries:
-            first = [entries[0] | {"given": given}]
-            connection.execute(ADD_WITH_AUDIT, first + [each | {"given": "[]"} for each in entries[1:]])
+            first, *others = audit.rows_of(connection, entries)
+            rows = [first | {"given": given}, *(each | {"given": "[]"} for each in others)]
+            connection.execute(ADD_WITH_AUDIT, rows)
         else:
             connection.execute(ADD_GIVEN, {"given": given})
+    return entries
 
 
 # --- deleting ------------------------------------------------------------------------------------------
@@ -115,7 +127,9 @@ def prune(connection: Connection, now: datetime, period: timedelta, limit: int) 
     return deleted
 
 
-_of_user = select(api_calls.c.id).where(api_calls.c.user_key == bind("user", api_calls.c.user_key)).limit(LIMIT)
+_of_user = (
+    select(api_calls.c.id).where(api_calls.c.user_key == bind("user", api_calls.c.user_key)).limit(LIMIT)
+)
 FORGET = delete(api_calls).where(api_calls.c.id.in_(_of_user))
 
 

@@ -9,7 +9,8 @@ waits for it. The entry of its first wait, or of its end, says when it was asked
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,7 +55,24 @@ WRITE = {
 PENDING = "bot_audit_entries"
 """The key of `Connection.info` with the entries of the running unit of work, which are not yet written."""
 
-Entry = dict[str, Any]
+Detail = str | int | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the audit log."""
+
+    at: datetime
+    action: str
+    user: UserKey | None
+    app: str | None
+    """None for the app of the user, or else that of the process."""
+    subject_kind: str | None
+    subject_id: str | None
+    detail: Mapping[str, Detail]
+    message_id: str | None = None
+    """The message that asked for the call which the entry is about. Not stored: it is for the log."""
+
 
 DECLINED_ON_PAGE = {"where": "page", "by": "unidentified"}
 """Detail of a refusal on the platform's page: the entry names the user who was asked, not the visitor who declined."""
@@ -69,21 +87,27 @@ def entry(
     user: UserKey | None,
     subject: tuple[str, str] | None = None,
     now: datetime,
-    **detail: str | int | list[str] | None,
+    **detail: Detail | None,
 ) -> Entry:
     """Build an entry for `write_all`.
 
     `detail` contains codes, scopes and numbers, never text that users wrote. Empty values are left out.
     """
     kind, subject_id = subject or (None, None)
+    app = user.app if user is not None else None
+    given = {name: value for name, value in detail.items() if value is not None and value != []}
+    return Entry(now, action, user, app, kind, subject_id, given)
+
+
+def _row(entry: Entry, own_app: str) -> dict[str, Any]:
     return {
-        "moment": now,
-        "action": action,
-        "user_key": user,
-        "app": user.app if user is not None else None,
-        "subject_kind": kind,
-        "subject_id": subject_id,
-        "detail": json.dumps({k: v for k, v in detail.items() if v not in (None, [])}, ensure_ascii=False),
+        "moment": entry.at,
+        "action": entry.action,
+        "user_key": entry.user,
+        "app": entry.app or own_app,
+        "subject_kind": entry.subject_kind,
+        "subject_id": entry.subject_id,
+        "detail": json.dumps(entry.detail, ensure_ascii=False),
     }
 
 
@@ -95,14 +119,14 @@ def write(
     subject: tuple[str, str] | None = None,
     now: datetime,
     app: str | None = None,
-    **detail: str | int | list[str] | None,
+    **detail: Detail | None,
 ) -> None:
     """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `api_calls.end`).
 
     `app` is for an entry about no user.
     """
     written = entry(action, user=user, subject=subject, now=now, **detail)
-    write_all(connection, [written if app is None else written | {"app": app}])
+    write_all(connection, [written if app is None else replace(written, app=app)])
 
 
 HAS_ENTRY = (
@@ -141,15 +165,21 @@ def begin(connection: Connection) -> None:
 
 
 def pending(connection: Connection) -> list[Entry]:
-    """Return the entries of a unit of work that are still to be written, each with its app."""
+    """Return the entries of a unit of work that are still to be written."""
+    entries: list[Entry] = connection.info[PENDING]
+    return entries
+
+
+def rows_of(connection: Connection, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the parameters of `WRITE` for these entries."""
     own_app = _own_app(connection)
-    return [noted | {"app": noted["app"] or own_app} for noted in connection.info[PENDING]]
+    return [_row(each, own_app) for each in entries]
 
 
 def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
     """Write entries with one statement."""
     if entries:
-        connection.execute(WRITE[connection.dialect.name], entries)
+        connection.execute(WRITE[connection.dialect.name], rows_of(connection, entries))
 
 
 def _own_app(connection: Connection) -> str:
@@ -202,7 +232,7 @@ PRUNE = pruning(audit_log, audit_log.c.at < BEFORE)
 
 
 def kept_since(connection: Connection, app: str, now: datetime, period: timedelta) -> datetime:
-    """Return before when an app's entries may be deleted: after `period`, or the time in the database if that is longer."""
+    """Return the time before which an app's entries may be deleted. The longer of `period` and the database's applies."""
     recorded = connection.execute(RECORDED, {"own_app": app}).scalar()
     allowed = DEFAULT_RETENTION if recorded is None else timedelta(days=recorded)
     return now - max(period, allowed) - CLOCK_DIFFERENCE

@@ -167,13 +167,13 @@ def forget_sending(connection: Connection, call_id: str, claim: int, number: int
     return changed(connection, FORGET_SENDING, {"call": call_id, "held_claim": claim, "number": number})
 
 
-ERASE_RESULTS = (
+ERASE = (
     update(call_steps)
-    .where(call_steps.c.call_id == bind("call", call_steps.c.call_id), call_steps.c.result.is_not(None))
-    .values(result=null())
+    .where(call_steps.c.call_id == bind("call", call_steps.c.call_id))
+    .values(result=null(), digest=literal_column("''"))
 )
 
 
-def erase_results(connection: Connection, call_id: str) -> None:
-    """Erase the results of a call that is settled."""
-    connection.execute(ERASE_RESULTS, {"call": call_id})
+def erase(connection: Connection, call_id: str) -> None:
+    """Erase the results and fingerprints of a call that is settled: both follow from what its user wrote."""
+    connection.execute(ERASE, {"call": call_id})

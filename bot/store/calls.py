@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -15,16 +16,19 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
+    or_,
     select,
     tuple_,
     union_all,
     update,
 )
 
-from bot.core.calls import CallStatus, DeferredCall, WaitsFor
+from bot.core.calls import CallStatus, DeferredCall, Wait, WaitsFor
 from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
-from bot.core.scopes import Requirement, named
+from bot.core.scopes import named
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line
 from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, QUEUE, STILL_HELD, call_of
 from bot.store.queue import pruning, settled_before
@@ -55,13 +59,17 @@ _audited = (
     calls.c.asked_at,
     calls.c.attempts,
     calls.c.consents,
+    calls.c.message_id,
 )
+_ended_row = (*_audited, *(each for each in sealed.CALL.parts if each not in _audited))
+"""What the audit entry of a call's end needs, and the erasure of what its user wrote."""
 
 
-def _entry(action: str, row: Row[Any], now: datetime, **detail: str | int | list[str] | None) -> audit.Entry:
+def _entry(action: str, row: Row[Any], now: datetime, **detail: audit.Detail | None) -> audit.Entry:
     """Make an audit entry about a call."""
     subject = ("call", row.id)
-    return audit.entry(action, user=row.user_key, subject=subject, now=now, command=row.command, **detail)
+    entry = audit.entry(action, user=row.user_key, subject=subject, now=now, command=row.command, **detail)
+    return replace(entry, message_id=row.message_id)
 
 
 def _iso(moment: datetime) -> str:
@@ -98,46 +106,37 @@ SUSPEND = (
 SUSPEND_AGAIN = SUSPEND.values(attempts=calls.c.attempts)
 
 
-def suspend(
-    connection: Connection,
-    call_id: str,
-    claim: int,
-    waits_for: WaitsFor,
-    needs: Requirement,
-    request_id: str | None,
-    now: datetime,
-    *,
-    confirmed: bool = False,
-    again: datetime | None = None,
-) -> bool:
+def suspend(connection: Connection, call: DeferredCall, wait: Wait, now: datetime) -> bool:
     """running → suspended; False if the claim is lost or the message was recalled. Resets failures and attempts.
 
-    `confirmed`: whether the user has confirmed the call. The call's proof covers this and `needs`.
-
-    `again`: the call returns to its previous wait. It keeps its attempts and is not tried again before that time.
+    The call's proof covers `needs`, and whether the user has confirmed the call. A call that is `retried_at` a time
+    returns to its previous wait and keeps its attempts.
     """
+    proven = {"id": call.id, "confirmed": call.confirmed, "needs": wait.needs}
     values = {
-        "call": call_id,
-        "held_claim": claim,
-        "reason": waits_for.value,
-        "lacking": needs,
-        "new_seal": sealed.RUN.seal(
-            keyring_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
-        ),
-        "request": request_id,
+        "call": call.id,
+        "held_claim": call.claim,
+        "reason": wait.kind.value,
+        "lacking": wait.needs,
+        "new_seal": sealed.RUN.seal(keyring_of(connection), proven),
+        "request": wait.request_id,
         "now": now,
-        "again": again or now,
+        "again": wait.retried_at or now,
     }
-    row = connection.execute(SUSPEND_AGAIN if again else SUSPEND, values).one_or_none()
+    row = connection.execute(SUSPEND_AGAIN if wait.retried_at else SUSPEND, values).one_or_none()
     if row is not None and not _is_retried(row):
-        detail = {"waits_for": waits_for.value, "needs": sorted(named(needs)), "request": request_id}
+        detail = {
+            "waits_for": wait.kind.value,
+            "needs": sorted(named(wait.needs)),
+            "request": wait.request_id,
+        }
         entry = _entry("call_suspended", row, now, **detail, asked_at=_iso(row.asked_at))
         audit.write_all(connection, [entry])
     return row is not None
 
 
 def _is_retried(row: Row[Any]) -> bool:
-    """Whether the call returned to its previous wait with its attempts (see `again` of `suspend`)."""
+    """Whether the call returned to its previous wait with its attempts (see `Wait.retried_at`)."""
     return bool(row.attempts > 1)
 
 
@@ -151,8 +150,7 @@ REQUEUE_AFTER_STEP = REQUEUE.values(takeovers=literal_column("0"))
 
 def requeue(
     connection: Connection,
-    call_id: str,
-    claim: int,
+    call: DeferredCall,
     runs_after: datetime,
     first_failed_at: datetime | None,
     *,
@@ -163,7 +161,7 @@ def requeue(
     `made_step` resets its takeovers, because a call that makes progress does not crash its workers.
     """
     announce(connection)
-    values = {"call": call_id, "held_claim": claim, "until": runs_after, "failed_at": first_failed_at}
+    values = {"call": call.id, "held_claim": call.claim, "until": runs_after, "failed_at": first_failed_at}
     return changed(connection, REQUEUE_AFTER_STEP if made_step else REQUEUE, values)
 
 
@@ -218,40 +216,43 @@ _end = {
 }
 _this = calls.c.id == bind("call", calls.c.id)
 _waits = may_become(calls, CallStatus.EXPIRED, CallStatus.QUEUED, CallStatus.SUSPENDED)
-SETTLE = update(calls).where(*STILL_HELD, NOT_RECALLED).values(_end).returning(*_audited)
-SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).returning(*_audited)
-WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_audited, calls.c.needs)
+SETTLE = update(calls).where(*STILL_HELD, NOT_RECALLED).values(_end).returning(*_ended_row)
+SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).returning(*_ended_row)
+WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_ended_row, calls.c.needs)
+
+
+MAX_REASON_LENGTH = 300
 
 
 def settle(
-    connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
-) -> bool:
-    """running → `status`; False if the claim is lost or the message was recalled. Erases the call's results."""
-    return _settle(connection, SETTLE, call_id, claim, status, outcome, now)
-
-
-def settle_recalled(
-    connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
-) -> bool:
-    """Like `settle`, for a call whose message was recalled; False also if it was not recalled."""
-    return _settle(connection, SETTLE_RECALLED, call_id, claim, status, outcome, now)
-
-
-def _settle(
     connection: Connection,
-    statement: Any,
-    call_id: str,
-    claim: int,
+    call: DeferredCall,
     status: CallStatus,
     outcome: str,
     now: datetime,
+    *,
+    reason: str = "",
+    repeatable: bool = False,
 ) -> bool:
+    """running → `status`; False if the claim is lost or the message was recalled.
+
+    Erases the call's results and what its user wrote. `reason`: what the platform said, for the audit log. `repeatable`:
+    its answer offers to try it again (see `take_arguments`).
+    """
+    end = _ending(call, status, outcome, now)
+    return _ended(connection, SETTLE, end, reason=reason, repeatable=repeatable) is not None
+
+
+def settle_recalled(
+    connection: Connection, call: DeferredCall, status: CallStatus, outcome: str, now: datetime
+) -> bool:
+    """Like `settle`, for a call whose message was recalled; False also if it was not recalled."""
+    return _ended(connection, SETTLE_RECALLED, _ending(call, status, outcome, now)) is not None
+
+
+def _ending(call: DeferredCall, status: CallStatus, outcome: str, now: datetime) -> dict[str, Any]:
     require_move(CallStatus.RUNNING, status)
-    return _ended(connection, statement, _ending(call_id, claim, status, outcome, now)) is not None
-
-
-def _ending(call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime) -> dict[str, Any]:
-    return {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
+    return {"call": call.id, "held_claim": call.claim, "ending": status.value, "how": outcome, "now": now}
 
 
 def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) -> bool:
@@ -261,10 +262,9 @@ def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) ->
 
 
 def expire(connection: Connection, call_id: str, now: datetime) -> bool:
-    """queued or suspended → expired."""
-    return _withdrawn(
-        connection, {"call": call_id, "ending": CallStatus.EXPIRED.value, "how": "expired", "now": now}
-    )
+    """queued or suspended → expired. Its answer, or its card, offers to try it again."""
+    values = {"call": call_id, "ending": CallStatus.EXPIRED.value, "how": "expired", "now": now}
+    return _withdrawn(connection, values, repeatable=True)
 
 
 RUNNING_BEFORE = (
@@ -285,7 +285,7 @@ STOP = (
         ~exists().where(steps.c.call_id == calls.c.id, steps.c.first_sent_at.is_not(None)),
     )
     .values(_end)
-    .returning(*_audited)
+    .returning(*_ended_row)
 )
 
 
@@ -300,7 +300,7 @@ def stop_running(
     values = {"user": before.user, "asked": before.asked_at, "call": before.id}
     stopped = []
     for call in _all(connection, RUNNING_BEFORE, values):
-        end = _ending(call.id, call.claim, CallStatus.CANCELLED, outcome, now)
+        end = _ending(call, CallStatus.CANCELLED, outcome, now)
         if _ended(connection, STOP, end) is not None:
             stopped.append(call)
     return stopped
@@ -309,44 +309,137 @@ def stop_running(
 REJECT = (
     update(calls)
     .where(_this, calls.c.claim == bind("held_claim", calls.c.claim), may_become(calls, CallStatus.FAILED))
-    .values(_end)
+    .values(_end | {"arguments": literal_column("''"), "seal": null(), "repeat_arguments": null()})
     .returning(calls.c.id)
 )
 
 
 def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
     """Fail a call that is not genuine. Nobody is informed, because its row may name any user."""
-    values = _ending(call.id, call.claim, CallStatus.FAILED, audit.FORGED, now)
+    values = _ending(call, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
-        call_steps.erase_results(connection, call.id)
+        call_steps.erase(connection, call.id)
         audit.reject(connection, "call", call.id, now)
     return rejected
 
 
-def _withdrawn(connection: Connection, values: dict[str, Any]) -> bool:
-    row = _ended(connection, WITHDRAW, values)
+def _withdrawn(connection: Connection, values: dict[str, Any], *, repeatable: bool = False) -> bool:
+    row = _ended(connection, WITHDRAW, values, repeatable=repeatable)
     if row is not None:
         scope_waits.make_cards_due(connection, row.user_key, row.needs, values["now"])
         reactions.make_due(connection, row.id, values["now"])
     return row is not None
 
 
-def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> Row[Any] | None:
+def _ended(
+    connection: Connection,
+    statement: Any,
+    values: dict[str, Any],
+    *,
+    reason: str = "",
+    repeatable: bool = False,
+) -> Row[Any] | None:
     row = connection.execute(statement, values).one_or_none()
     if row is None:
         return None
-    call_steps.erase_results(connection, row.id)
-    detail = {"outcome": values["how"], "asked_at": _iso(row.asked_at)}
+    _erase_written(connection, row, repeatable=repeatable)
+    detail: dict[str, audit.Detail | None] = {"outcome": values["how"], "asked_at": _iso(row.asked_at)}
+    if reason:
+        detail |= {"reason": one_line(reason, MAX_REASON_LENGTH), "attempts": row.attempts}
     entry = _entry(f"call_{values['ending']}", row, values["now"], **detail)
     audit.write_all(connection, [entry])
     return row
 
 
+# --- what users wrote ------------------------------------------------------------------------------
+
+REPEATABLE_FOR = timedelta(days=3)
+"""How long after a call expired or failed the button that tries it again works."""
+
+ERASE_WRITTEN = (
+    update(calls)
+    .where(_this)
+    .values(
+        arguments=literal_column("''"),
+        seal=bind("new_seal", calls.c.seal),
+        repeat_arguments=bind("repeat", calls.c.repeat_arguments),
+    )
+)
+ERASE_WITH_STEPS = ERASE_WRITTEN.add_cte(call_steps.ERASE.cte("steps"))
+
+
+def _erase_written(connection: Connection, row: Row[Any], *, repeatable: bool) -> None:
+    """Erase what the user wrote with a settled call, and what followed from it.
+
+    The call is sealed again without it, unless its row was changed in the database. `repeatable`: what followed the
+    command is kept encrypted, until `take_arguments` or `erase_written`.
+    """
+    if not row.arguments and not repeatable:
+        call_steps.erase(connection, row.id)
+        return
+    keyring, seal, kept = keyring_of(connection), None, None
+    if row.seal is not None and sealed.CALL.is_genuine(keyring, row._mapping):
+        seal = sealed.CALL.seal(keyring, {**row._mapping, "arguments": ""})
+        kept = sealed.REPEAT.seal(keyring, row._mapping, Secret(row.arguments)) if repeatable else None
+    values = {"call": row.id, "new_seal": seal, "repeat": kept}
+    if connection.dialect.name == "postgresql":
+        connection.execute(ERASE_WITH_STEPS, values)
+    else:
+        connection.execute(ERASE_WRITTEN, values)
+        call_steps.erase(connection, row.id)
+
+
+KEPT = select(*sealed.REPEAT.parts).where(_this, calls.c.repeat_arguments.is_not(None)).with_for_update()
+DROP_KEPT = update(calls).where(_this).values(repeat_arguments=null())
+
+
+def take_arguments(connection: Connection, call_id: str) -> str | None:
+    """Return what followed the command of a call that is tried again, and erase it. None if it is erased already."""
+    row = connection.execute(KEPT, {"call": call_id}).one_or_none()
+    if row is None:
+        return None
+    kept = sealed.REPEAT.open_unless_lost(keyring_of(connection), row._mapping)
+    connection.execute(DROP_KEPT, {"call": call_id})
+    return None if kept is None else kept.reveal()
+
+
+_is_old = calls.c.settled_at < bind("before", calls.c.settled_at)
+WRITTEN = (
+    select(*_ended_row, calls.c.status, calls.c.settled_at)
+    .where(
+        of_app(calls),
+        literal_column(
+            "(deferred_calls.settled_at IS NOT NULL "
+            "AND (deferred_calls.arguments <> '' OR deferred_calls.repeat_arguments IS NOT NULL))"
+        ),
+        or_(calls.c.arguments != literal_column("''"), _is_old),
+    )
+    .limit(LIMIT)
+)
+OFFERED_AGAIN = frozenset({CallStatus.EXPIRED, CallStatus.FAILED})
+
+
+def erase_written(connection: Connection, now: datetime, limit: int) -> int:
+    """Erase what can no longer be tried again, and what the previous release left behind; return of how many calls."""
+    before = now - REPEATABLE_FOR
+    found = in_each_app(connection, WRITTEN, {"before": before, "limit": limit})
+    for row in found:
+        repeatable = row.status in OFFERED_AGAIN and row.settled_at >= before
+        if row.arguments:
+            _erase_written(connection, row, repeatable=repeatable)
+        else:
+            connection.execute(DROP_KEPT, {"call": row.id})
+    return len(found)
+
+
+# --- release ---------------------------------------------------------------------------------------
+
 _awake = {
     "status": literal(CallStatus.QUEUED),
     "waits_for": null(),
     "runs_after": bind("now", calls.c.runs_after),
+    "released_at": bind("now", calls.c.released_at),
 }
 RELEASE = (
     update(calls)
@@ -628,14 +721,27 @@ def ended_with(connection: Connection, request_id: str, outcome: str) -> list[De
     return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
 
 
-ANSWERED_BEFORE = (
+FIRST_OF_REQUEST = (
+    select(calls.c.id, calls.c.message_id)
+    .where(calls.c.request_id == bind("request", calls.c.request_id))
+    .order_by(calls.c.id)
+    .limit(1)
+)
+
+
+def first_of_request(connection: Connection, request_id: str) -> tuple[str, str | None] | None:
+    """Return the ids of the first call that has waited for a request, and of its message. They are not authenticated."""
+    found = connection.execute(FIRST_OF_REQUEST, {"request": request_id}).one_or_none()
+    return None if found is None else (found.id, found.message_id)
+
+
+ANSWERED_WITH = (
     select(calls.c.id)
     .where(
         calls.c.request_id == bind("request", calls.c.request_id),
         calls.c.chat_id == bind("chat", calls.c.chat_id),
         calls.c.thread_id.is_not_distinct_from(bind("thread", calls.c.thread_id)),
         calls.c.command == bind("name", calls.c.command),
-        calls.c.arguments == bind("written", calls.c.arguments),
         calls.c.settled_at.is_not(None),
         exists().where(
             messages.c.call_id == calls.c.id,
@@ -644,21 +750,20 @@ ANSWERED_BEFORE = (
         ),
     )
     .order_by(calls.c.settled_at.desc(), calls.c.id.desc())
-    .limit(1)
+    .limit(LIMIT)
 )
 
 
-def answered_before(connection: Connection, call: DeferredCall) -> str | None:
-    """Return the id of the last answered call with the same command, arguments, chat, topic and request; or None."""
+def answered_with(connection: Connection, call: DeferredCall, limit: int) -> list[str]:
+    """Return the last answered calls with the same command, chat, topic and request, the latest first."""
     values = {
         "request": call.request_id,
         "chat": call.chat.chat_id,
         "thread": call.chat.thread_id,
         "name": call.command,
-        "written": call.arguments,
+        "limit": limit,
     }
-    found: str | None = connection.execute(ANSWERED_BEFORE, values).scalar()
-    return found
+    return list(connection.execute(ANSWERED_WITH, values).scalars())
 
 
 LATEST_IN = (

@@ -12,8 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.grants import USE_INTERVAL
 from bot.core.people import UserKey
 from bot.core.scopes import Scope, ScopeSet
-from bot.store.schema import granted_scopes
-from bot.store.statements import bind
+from bot.store.schema import granted_scopes, users
+from bot.store.statements import bind, of_app
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,24 @@ def used(connection: Connection, user: UserKey, scopes: ScopeSet, command: str, 
     """Record, at most once a minute, that a command needed these scopes and was answered."""
     values = {"user": user, "scopes": sorted(scopes), "command": command, "now": now}
     connection.execute(USED, values | {"before": now - USE_INTERVAL})
+
+
+USED_SINCE = (
+    select(granted_scopes.c.scope)
+    .join(users, users.c.user_key == granted_scopes.c.user_key)
+    .where(
+        of_app(users),
+        granted_scopes.c.scope.in_(bind("scopes", granted_scopes.c.scope, expanding=True)),
+        granted_scopes.c.used_at >= bind("since", granted_scopes.c.used_at),
+    )
+    .distinct()
+)
+
+
+def used_since(connection: Connection, app: str, scopes: ScopeSet, since: datetime) -> ScopeSet:
+    """Return those of the scopes that a call of any user of the app has used since then."""
+    values = {"own_app": app, "scopes": sorted(scopes), "since": since}
+    return frozenset(connection.execute(USED_SINCE, values).scalars())
 
 
 FORGET_ALL = delete(granted_scopes).where(_of_user)

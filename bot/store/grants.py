@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -135,25 +136,32 @@ _FRESH: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class NewTokens:
+    """Tokens that the platform has issued, and what they allow."""
+
+    tokens: TokenSet
+    scopes: ScopeSet
+    unrequested: ScopeSet = frozenset()
+    """Scopes that are remembered only if the tokens have them, so that lost ones are not asked for again."""
+
+
 def save(
     connection: Connection,
     user: UserKey,
     before: Grant | None,
-    tokens: TokenSet,
+    new: NewTokens,
     *,
-    scopes: ScopeSet,
-    unrequested: ScopeSet = frozenset(),
     endpoint: str,
     now: datetime,
 ) -> Grant:
     """Store the tokens of a code exchange in place of the grant `before`. A refresh in progress loses its lease.
 
-    `unrequested` scopes are remembered only if the tokens have them, so that lost ones are not asked for again. The
-    caller has locked the user (see `users.lock`), so that afterwards it sees every call that waits for these scopes.
+    The caller has locked the user (see `users.lock`), so that afterwards it sees every call that waits for these scopes.
     """
-    ever = scopes | (before.scopes_ever - unrequested) if before else scopes
-    values = _FRESH | _tokens(keyring_of(connection), user, tokens, now)
-    values |= _remembered(keyring_of(connection), user, scopes, ever)
+    ever = new.scopes | (before.scopes_ever - new.unrequested) if before else new.scopes
+    values = _FRESH | _tokens(keyring_of(connection), user, new.tokens, now)
+    values |= _remembered(keyring_of(connection), user, new.scopes, ever)
     values |= {"user_key": user, "generation": 1, "authorized_at": now, "oauth": endpoint}
     return _grant(connection.execute(SAVE, values).one(), keyring_of(connection))
 
@@ -213,26 +221,18 @@ SAVE_REFRESHED = (
 )
 
 
-def save_refreshed(
-    connection: Connection,
-    user: UserKey,
-    generation: int,
-    tokens: TokenSet,
-    *,
-    scopes: ScopeSet,
-    unrequested: ScopeSet = frozenset(),
-    now: datetime,
-) -> Grant | None:
-    """Store refreshed tokens in place of this generation's; None if the grant was replaced or has ended.
+def save_refreshed(connection: Connection, known: Grant, new: NewTokens, now: datetime) -> Grant | None:
+    """Store refreshed tokens in place of the grant's; None if the grant was replaced or has ended.
 
     A worker whose lease has expired may still store them if the generation is unchanged: only its tokens are valid.
     """
-    before = _find(connection, FIND_LOCKED, user)
+    user, before = known.user, _find(connection, FIND_LOCKED, known.user)
     if before is None:
         return None
-    values = _tokens(keyring_of(connection), user, tokens, now)
-    values |= _remembered(keyring_of(connection), user, scopes, scopes | (before.scopes_ever - unrequested))
-    values |= {"user": user, "known": generation}
+    values = _tokens(keyring_of(connection), user, new.tokens, now)
+    ever = new.scopes | (before.scopes_ever - new.unrequested)
+    values |= _remembered(keyring_of(connection), user, new.scopes, ever)
+    values |= {"user": user, "known": known.generation}
     row = connection.execute(SAVE_REFRESHED, values).one_or_none()
     return None if row is None else _grant(row, keyring_of(connection))
 

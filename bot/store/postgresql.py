@@ -26,7 +26,7 @@ from bot.store.database_url import read_url
 from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
 from bot.store.statements import APPS
-from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
+from bot.store.transaction import KEYRING, Database, Done, T, Work, run_in_transaction, watched
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,10 @@ RACES_BY_STATE = {"40001", "40P01"}
 """SQLSTATE of a serialization failure and of a deadlock."""
 RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
 """Two replicas claimed two calls of one user."""
+
+UNAVAILABLE = ("08", "25006", "3D", "28", "53", "57P", "58")
+"""SQLSTATE, or the class of it, of a server that is away, starting, stopping, read-only, or out of connections, memory or
+disk space, or that refuses the bot's database or role."""
 
 CONNECT_TIMEOUT = 5.0
 
@@ -129,6 +133,52 @@ def _set_planner(connection: Any, record: object) -> None:
     connection.run_async(lambda driver: driver.execute(PLANNER))
 
 
+async def refuse_pooler(url: str) -> None:
+    """Raise `ConfigurationError` if a pooler gives each transaction another session.
+
+    Prepared statements, LISTEN, the planner options and the presence lock all belong to a session. Two open connections
+    that have had the same server process show such a pooler, and so does one that has had two.
+    """
+    found = read_url(url)
+    arguments = {
+        **make_url(found.url).translate_connect_args(username="user"),
+        **connect_arguments(found.options),
+        "statement_cache_size": 0,
+    }
+    pooled = False
+    # If the database cannot be reached, whoever needs it reports that.
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        async with asyncio.timeout(CONNECT_TIMEOUT), contextlib.AsyncExitStack() as stack:
+            connections = []
+            for _ in range(2):
+                connections.append(await asyncpg.connect(**arguments))
+                stack.callback(connections[-1].terminate)
+            try:
+                seen = [[await _server_process(each) for each in connections] for _ in range(POOLER_LOOKS)]
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                # pgbouncer in the mode `statement` refuses transactions.
+                seen = []
+                pooled = "pooling mode" in str(error)
+            processes = {process for looks in seen for process in looks}
+            pooled = (
+                pooled or any(looks != seen[0] for looks in seen) or 0 < len(processes) < len(connections)
+            )
+    if pooled:
+        raise ConfigurationError(
+            "BOT_DATABASE_URL leads to a connection pooler that changes sessions between transactions, which the bot "
+            "cannot use. Set pool_mode = session for this database, or connect to PostgreSQL directly."
+        )
+
+
+POOLER_LOOKS = 3
+
+
+async def _server_process(connection: Any) -> int:
+    async with connection.transaction():
+        process: int = await connection.fetchval("SELECT pg_backend_pid()")
+        return process
+
+
 class PostgresqlDatabase(Database):
     dialect = "postgresql"
 
@@ -145,24 +195,28 @@ class PostgresqlDatabase(Database):
         self._connections = _ConnectionPool(engine, MAX_CONNECTIONS)
         self._messenger = _Messenger(url, keyring, self._wake)
 
+    @watched
     @with_known_keys
     async def write(self, work: Work[T]) -> T:
         return await self._write(work, _in_transaction)
 
+    @watched
     @with_known_keys
     async def write_one(self, work: Work[T]) -> T:
         return await self._write(work, _as_one_statement)
 
+    @watched
     @with_known_keys
     async def read(self, work: Work[T]) -> T:
         return await self._connections.run(work)
 
-    async def _write(self, work: Work[T], run: Callable[[Connection, Work[T]], tuple[T, bool]]) -> T:
-        result, announced = await self._connections.run(lambda connection: run(connection, work))
-        if announced:
+    async def _write(self, work: Work[T], run: Callable[[Connection, Work[T]], Done[T]]) -> T:
+        done = await self._connections.run(lambda connection: run(connection, work))
+        self._report(done.entries)
+        if done.announced:
             self._wake()
             self._messenger.send()
-        return result
+        return done.result
 
     async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
         """Hold the presence lock, which shows other replicas that this one is alive: see `takeover`."""
@@ -173,6 +227,17 @@ class PostgresqlDatabase(Database):
     @property
     def presence_lock(self) -> int | None:
         return self._messenger.presence_lock
+
+    def is_unavailable(self, error: Exception) -> bool:
+        cause = _cause(error) or error
+        state = getattr(cause, "sqlstate", None) or ""
+        was_closed = isinstance(error, DBAPIError) and error.connection_invalidated
+        return (
+            was_closed or isinstance(cause, OSError | asyncpg.InterfaceError) or state.startswith(UNAVAILABLE)
+        )
+
+    def is_lost_race(self, error: Exception) -> bool:
+        return _is_lost_race(error)
 
     async def close(self) -> None:
         await self._messenger.close()
@@ -256,10 +321,10 @@ async def _terminate(connection: AsyncConnection) -> None:
     await connection.close()
 
 
-def _in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
+def _in_transaction(connection: Connection, work: Work[T]) -> Done[T]:
     _send(connection, "BEGIN")
     try:
-        result = run_in_transaction(connection, work)
+        done = run_in_transaction(connection, work)
         _send(connection, "COMMIT")
     except Exception:
         # If the connection is closed, the server rolls back. The first error is the one to raise.
@@ -267,7 +332,7 @@ def _in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 _send(connection, "ROLLBACK")
         raise
-    return result
+    return done
 
 
 def _send(connection: Connection, command: str) -> None:
@@ -280,7 +345,7 @@ STATEMENTS_LEFT = "bot_statements_left"
 """The key of `Connection.info` with the number of statements that may still be executed. If absent, there is no limit."""
 
 
-def _as_one_statement(connection: Connection, work: Work[T]) -> tuple[T, bool]:
+def _as_one_statement(connection: Connection, work: Work[T]) -> Done[T]:
     """Run a unit of work. Raises RuntimeError at a second statement, because the first is already committed."""
     connection.info[STATEMENTS_LEFT] = 1
     try:

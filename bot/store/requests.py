@@ -65,6 +65,7 @@ COLUMNS = (
     requests.c.expires_at,
     requests.c.failure,
     requests.c.declined_on_page_at,
+    requests.c.opened_at,
 )
 
 
@@ -84,6 +85,7 @@ def _request(row: Row[Any], keyring: Keyring, card: CardDelivery) -> Authorizati
         expires_at=row.expires_at,
         failure=row.failure,
         declined_on_page_at=row.declined_on_page_at,
+        opened_at=row.opened_at,
     )
 
 

@@ -44,7 +44,7 @@ DEFAULT = Retention()
 
 
 def prune(connection: Connection, now: datetime, retention: Retention = DEFAULT) -> int:
-    """Delete a batch of old rows, and expire attempts; return how many rows.
+    """Delete a batch of old rows, expire attempts, and erase what users wrote; return how many rows.
 
     If it returns `BATCH_SIZE` or more, there may be more to delete.
     """
@@ -53,6 +53,7 @@ def prune(connection: Connection, now: datetime, retention: Retention = DEFAULT)
         attempts.expire(connection, now, BATCH_SIZE)
         + outbox.prune(connection, settled_before, BATCH_SIZE)
         + calls.prune(connection, settled_before, BATCH_SIZE)
+        + calls.erase_written(connection, now, BATCH_SIZE)
         # After the calls, because an event that records "Try again" is kept as long as its call is stored.
         + seen_events.prune(connection, now - EVENTS, BATCH_SIZE)
         + attempts.prune(connection, settled_before, BATCH_SIZE)

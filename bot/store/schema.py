@@ -189,7 +189,7 @@ deferred_calls = Table(
     required("chat_kind", Text, "direct or group"),
     optional("message_id", Text, "The message that asked"),
     required("command", Text, "The command's name, without slash"),
-    required("arguments", Text, "What followed the command; erased when the call ends"),
+    required("arguments", Text, "What followed the command"),
     time("asked_at", "When it was asked, by the platform's clock: the order of a user's calls"),
     time("received_at", "When it was recorded"),
     required("language", Text, "Language to answer in, where one must be chosen"),
@@ -317,9 +317,7 @@ call_steps = Table(
         primary_key=True,
     ),
     required("number", Integer, "Counts the call's steps from 0", primary_key=True, autoincrement=False),
-    required(
-        "digest", Text, "Fingerprint of the step, to notice a changed command on replay; erased when the call ends"
-    ),
+    required("digest", Text, "Fingerprint of the step, to notice a changed command on replay"),
     required("is_write", Boolean, "Whether it changes something at the platform"),
     maybe_time("first_sent_at", "When a write first left; recorded before it does"),
     optional("result", Text, "The result, sealed; erased when the call settles"),
@@ -775,6 +773,8 @@ replicas = Table(
         BigInteger,
         "Advisory lock that it holds while it runs; NULL: only its leases show that it runs",
     ),
+    optional("version", Text, "Version of its program; NULL: an earlier release wrote it"),
+    optional("revision", Text, "Revision of the schema that its program was made for"),
     comment="Processes that serve this database",
 )
 
@@ -805,7 +805,7 @@ api_calls = Table(
     Index("ix_api_calls_user_key", "user_key", "at"),
     Index("ix_api_calls_call_id", "call_id"),
     partial("ix_api_calls_log_id", "log_id", where="log_id IS NOT NULL"),
-    partial("ix_api_calls_failed", "app", "at", where="outcome <> 'succeeded'"),
+    partial("ix_api_calls_failed", "app", "at", "id", where="outcome <> 'succeeded'"),
     comment="Calls to the platform that were made in a user's name. Rows cannot be changed",
 )
 
@@ -849,4 +849,18 @@ key_check = Table(
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("sealed LIKE 'v1.%'", name="sealed"),
     comment="Tells whether the encryption keys fit this database",
+)
+
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    required("id", Integer, "Always 1", primary_key=True, autoincrement=False),
+    required("revision", Text, "The revision of the schema that this row describes"),
+    required(
+        "oldest_revision",
+        Text,
+        "Programs that were made for this revision, or a later one, work with this schema",
+    ),
+    CheckConstraint("id = 1", name="one_row"),
+    comment="Which older programs work with this schema, although it is newer",
 )

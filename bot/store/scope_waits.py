@@ -19,7 +19,7 @@ from bot.store.keyring import Keyring
 from bot.store.queue import Claim
 from bot.store.schema import cards as card_rows
 from bot.store.schema import scope_waits
-from bot.store.statements import bind, changed, is_live, literal, may_become, of_app
+from bot.store.statements import bind, changed, is_live, literal, may_become, of_app, status_is
 from bot.store.transaction import keyring_of
 
 waits = scope_waits
@@ -124,6 +124,19 @@ def enabled(connection: Connection, wait: str, now: datetime) -> bool:
     """waiting → enabled, and make its card due. False if another worker has done this."""
     found = changed(connection, ENABLED, {"wait": wait, "now": now})
     return found and cards.change(connection, wait, now)
+
+
+LAST_ENABLED = select(waits.c.scopes, waits.c.settled_at).where(
+    waits.c.platform == bind("platform", waits.c.platform),
+    waits.c.app_id == bind("app_id", waits.c.app_id),
+    status_is(waits, ScopeWaitStatus.ENABLED),
+)
+
+
+def last_enabled(connection: Connection, platform: str, app_id: str, scopes: ScopeSet) -> datetime | None:
+    """Return when one of these scopes was last enabled, or None."""
+    rows = connection.execute(LAST_ENABLED, {"platform": platform, "app_id": app_id})
+    return max((row.settled_at for row in rows if not row.scopes.isdisjoint(scopes)), default=None)
 
 
 CLAIMED = _select.where(of_app(waits), waits.c.id.in_(bind("claimed", waits.c.id, expanding=True)))

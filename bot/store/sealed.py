@@ -175,6 +175,7 @@ CALL = _proof(
     "user_key chat_id chat_kind message_id command arguments asked_at language",
 )
 RUN = _proof(schema.deferred_calls, "run_seal", "id", "confirmed needs", former="confirmed")
+REPEAT = _secret(schema.deferred_calls, "repeat_arguments", "id", "user_key command")
 STEP_RESULT = _secret(schema.call_steps, "result", "call_id number", "digest is_write")
 MESSAGE = _secret(
     schema.outgoing_messages,
@@ -187,6 +188,17 @@ SESSION = _proof(schema.sessions, "seal", "digest", "user_key created_at expires
 
 ALL = (
     *(KEY_CHECK, ACCESS_TOKEN, REFRESH_TOKEN, MEMORY, TICKET, CARD, ATTEMPT, VERIFIER, CODE),
-    *(DEVICE_CODE, USER_CODE, DEVICE_LINK, CALL, RUN, STEP_RESULT, MESSAGE, REVOCATION_TOKEN, SESSION),
+    *(
+        DEVICE_CODE,
+        USER_CODE,
+        DEVICE_LINK,
+        CALL,
+        RUN,
+        REPEAT,
+        STEP_RESULT,
+        MESSAGE,
+        REVOCATION_TOKEN,
+        SESSION,
+    ),
 )
 """The columns that a key rotation seals again."""

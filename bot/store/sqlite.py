@@ -11,6 +11,7 @@ return when that is committed. Connections that each commit alone would compete 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -29,7 +31,7 @@ from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
 from bot.store.presence_lock import SUFFIX, PresenceFile
 from bot.store.statements import APPS
-from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
+from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction, watched
 
 VIEW_THREADS = 2
 MAX_BATCH = 100
@@ -38,6 +40,18 @@ MAX_HOLD_SECONDS = 0.005
 """Processor time after which a batch lets the event loop run other tasks."""
 ENTER_TIMEOUT = 30.0
 """Seconds to wait while a starting process holds the presence lock exclusively, for a single write."""
+UNAVAILABLE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+}
+"""Primary codes of errors that are about the file or the disk, not about the statement."""
 BUSY_MILLISECONDS = 10_000
 """Milliseconds to wait for a lock on the file that another process holds."""
 
@@ -65,12 +79,16 @@ def _set_pragmas(connection: Any, record: object) -> None:
     # commit, and writes share commits.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What is erased is overwritten, and not only unlinked.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
     work: Work[Any]
     done: asyncio.Future[Any]
+    context: contextvars.Context
+    """The caller's."""
 
 
 _Completions = list[Callable[[], None]]
@@ -97,17 +115,19 @@ class SqliteDatabase(Database):
         self._of_view_thread = threading.local()
         self._connections: list[Connection] = []
 
+    @watched
     @with_known_keys
     async def write(self, work: Work[T]) -> T:
         if self._closed:
             raise RuntimeError("The database is closed.")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(_Write(work, done))
+        self._waiting.append(_Write(work, done, contextvars.copy_context()))
         if self._writing is None:
             self._writing = loop.create_task(self._write_waiting())
         return await done
 
+    @watched
     @with_known_keys
     async def read(self, work: Work[T]) -> T:
         if self._reader is None:
@@ -120,12 +140,19 @@ class SqliteDatabase(Database):
         # A process that recovers the file after a crash locks out even readers for a moment.
         return await self._view(work)
 
+    @watched
     @with_known_keys
     async def view(self, work: Work[T]) -> T:
         return await self._view(work)
 
     async def _view(self, work: Work[T]) -> T:
         return await self._in_thread(self._view_threads, lambda: _in_snapshot(self._view_connection(), work))
+
+    def is_unavailable(self, error: Exception) -> bool:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, sqlite3.Error):
+            return getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE
+        return isinstance(cause, OSError)
 
     async def probe(self) -> None:
         await super().probe()
@@ -254,9 +281,11 @@ class SqliteDatabase(Database):
             batch.append(write)
             driver.execute("SAVEPOINT work")
             try:
-                result, announces = run_in_transaction(connection, write.work)
-                completions.append(_result(write.done, result))
-                announced |= announces
+                done = run_in_transaction(connection, write.work)
+                completions.append(_result(write.done, done.result))
+                if done.entries:
+                    completions.append(partial(write.context.run, self._report, done.entries))
+                announced |= done.announced
             except Exception as error:
                 driver.execute("ROLLBACK TO work")
                 completions.append(_failure(write.done, error))

@@ -6,15 +6,19 @@ transaction, perhaps more than once. If it makes something runnable, listeners a
 
 from __future__ import annotations
 
+import functools
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import Connection, text
 
 from bot.store import api_calls, audit
 from bot.store.batching import Batcher
 from bot.store.keyring import Keyring
+from bot.store.outages import Outages
 
 __all__ = [
     "ANNOUNCED",
@@ -22,12 +26,16 @@ __all__ = [
     "Connection",
     "Database",
     "Dialect",
+    "Done",
     "T",
     "Work",
     "announce",
     "keyring_of",
     "run_in_transaction",
+    "watched",
 ]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -62,6 +70,8 @@ class Database(ABC):
         self.key_ids = keyring.key_ids
         """Fingerprints of the encryption keys, beginning with the one that seals."""
         self._wakes: list[Callable[[], None]] = []
+        self._auditors: list[Callable[[audit.Entry], None]] = []
+        self.outages = Outages()
         self._batchers: dict[Callable[..., Any], Batcher[Any, Any]] = {}
 
     @abstractmethod
@@ -114,6 +124,14 @@ class Database(ABC):
         """The advisory lock that shows other replicas that this one is alive; None if it is not held."""
         return None
 
+    @abstractmethod
+    def is_unavailable(self, error: Exception) -> bool:
+        """Return whether an error is about the database as a whole: it cannot be reached, or accepts no writes."""
+
+    def is_lost_race(self, error: Exception) -> bool:
+        """Return whether an error is a collision with another transaction, after which a retry can succeed."""
+        return False
+
     def on_work(self, wake: Callable[[], None]) -> None:
         """Call `wake` in the event loop whenever a transaction has made something runnable.
 
@@ -121,6 +139,13 @@ class Database(ABC):
         time, so callers also have to poll.
         """
         self._wakes.append(wake)
+
+    def on_entry(self, observe: Callable[[audit.Entry], None]) -> None:
+        """Call `observe` in the event loop with each entry of the audit log that a transaction has committed.
+
+        It is called in the context of the writer. Only transactions of this process are reported.
+        """
+        self._auditors.append(observe)
 
     @abstractmethod
     async def close(self) -> None:
@@ -130,15 +155,60 @@ class Database(ABC):
         for wake in self._wakes:
             wake()
 
+    def _report(self, entries: Sequence[audit.Entry]) -> None:
+        for entry in entries:
+            for observe in self._auditors:
+                try:
+                    observe(entry)
+                except Exception:
+                    # The transaction is committed: whoever waits for it has to learn that.
+                    log.exception(
+                        "an entry of the audit log could not be reported", extra={"action": entry.action}
+                    )
 
-def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    """Run a unit of work for a driver; return its result, and whether it made something runnable."""
+
+D = TypeVar("D", bound=Database)
+
+
+def watched(
+    run: Callable[[D, Work[T]], Coroutine[Any, Any, T]],
+) -> Callable[[D, Work[T]], Coroutine[Any, Any, T]]:
+    """Decorate a driver's method: record whether the database was available."""
+    write = run.__name__.startswith("write")
+
+    @functools.wraps(run)
+    async def run_watched(database: D, work: Work[T]) -> T:
+        try:
+            result = await run(database, work)
+        except Exception as error:
+            if database.is_unavailable(error):
+                database.outages.failed(error, write=write)
+            raise
+        database.outages.succeeded(write=write)
+        return result
+
+    return run_watched
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """A unit of work that has run, and what to do after its commit."""
+
+    result: T
+    announced: bool
+    """Whether it has made something runnable."""
+    entries: Sequence[audit.Entry]
+    """What it has added to the audit log."""
+
+
+def run_in_transaction(connection: Connection, work: Work[T]) -> Done[T]:
+    """Run a unit of work for a driver."""
     connection.info[ANNOUNCED] = False
     audit.begin(connection)
     api_calls.begin(connection)
     result = work(connection)
-    api_calls.end(connection)
-    return result, connection.info[ANNOUNCED]
+    entries = api_calls.end(connection)
+    return Done(result, connection.info[ANNOUNCED], entries)
 
 
 def announce(connection: Connection) -> None:

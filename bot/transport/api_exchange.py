@@ -25,7 +25,8 @@ async def exchange(
 ) -> Outcome:
     """Send one API call with an access token, and return its outcome. `observe` is told of it in any case."""
     started = time.monotonic()
-    status = code = log_id = outcome = None
+    status = code = log_id = None
+    outcome: Outcome | None = None
     try:
         response = await http.fetch(
             api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body

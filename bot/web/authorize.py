@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
 from aiohttp import web
 
 from bot.core.oauth import Malformed, kind_of
 from bot.core.requests import AttemptKind, AuthorizationRequest
+from bot.flows import observations
 from bot.flows.authorize.callback import complete
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
@@ -71,7 +71,7 @@ async def callback(request: web.Request) -> web.Response:
     try:
         return await complete_attempt(request)
     except Exception as error:
-        bot.refusals.note("request failed", f"{type(error).__name__} at callback", logging.ERROR, error)
+        observations.failed(bot, "request failed", error, route="callback")
         return login.redirect(f"{RESULT_PATH}/{CALLBACK_ERROR}")
 
 

@@ -20,6 +20,21 @@ ROBOT = re.compile(
 """Matches the user agents of link-preview robots and crawlers, but not of CUBOT phones."""
 
 
+TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""https://www.w3.org/TR/trace-context/#traceparent-header"""
+REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}")
+
+
+def trace_ids(request: web.Request) -> dict[str, str | None]:
+    """Return the ids that the proxy has given a request, for the log. A value of another form is ignored."""
+    headers = request.headers
+    trace, request_id = headers.get("Traceparent", ""), headers.get("X-Request-Id", "")
+    return {
+        "traceparent": trace if TRACE_PARENT.fullmatch(trace) else None,
+        "x_request_id": request_id if REQUEST_ID.fullmatch(request_id) else None,
+    }
+
+
 def is_in_client(request: web.Request) -> bool:
     """Whether the page is opened inside the platform's client."""
     return client_platform(request) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.core.platform import Platform
+from bot.flows import correlation, observations
 from bot.flows.bot import Bot
 from bot.flows.console import Overviews
 from bot.flows.throttling import RepeatedLogs
@@ -18,7 +18,7 @@ from bot.web import account, authorize, console, health, in_client, login, webho
 from bot.web.app_keys import BOT, INGRESSES, Ingresses
 from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show
 from bot.web.rendering import load_client_page
-from bot.web.request_headers import is_navigation
+from bot.web.request_headers import is_navigation, trace_ids
 from bot.web.security import MAX_BODY_SIZE
 from bot.web.session import CsrfError
 
@@ -27,9 +27,12 @@ STATIC = Path(__file__).parent / "static"
 PageHandler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def build(bot: Bot, ingresses: Ingresses) -> web.Application:
-    """Return the bot's web application. A platform that is not in `ingresses` posts its events to its webhooks."""
-    app = web.Application(middlewares=[show_errors], client_max_size=MAX_BODY_SIZE)
+def build(bot: Bot, ingresses: Ingresses, *, with_health: bool = True) -> web.Application:
+    """Return the bot's web application. A platform that is not in `ingresses` posts its events to its webhooks.
+
+    `with_health`: it also serves the routes of `build_health`.
+    """
+    app = web.Application(middlewares=[correlate, show_errors], client_max_size=MAX_BODY_SIZE)
     app[BOT] = bot
     app[INGRESSES] = ingresses
     app[console.OVERVIEWS] = Overviews()
@@ -42,10 +45,18 @@ def build(bot: Bot, ingresses: Ingresses) -> web.Application:
             app.router.add_routes(platform_routes(platform))
     if not bot.by_device:
         app.router.add_routes(BROWSER_ROUTES)
-    app.router.add_get("/healthz", health.alive)
-    app.router.add_get("/readyz", health.ready)
-    app.router.add_get("/metrics", health.metrics)
+    if with_health:
+        health.add_routes(app, bot, ingresses)
     app.router.add_static("/static", STATIC)
+    return app
+
+
+def build_health(bot: Bot, ingresses: Ingresses) -> web.Application:
+    """Return an application that only serves `/healthz`, `/readyz` and `/metrics`, for a port of their own."""
+    app = web.Application(client_max_size=0)
+    app[BOT] = bot
+    app[INGRESSES] = ingresses
+    health.add_routes(app, bot, ingresses)
     return app
 
 
@@ -100,6 +111,13 @@ BROWSER_ROUTES = [
 
 
 @web.middleware
+async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Bind the ids that the proxy has given the request."""
+    with correlation.bind(**trace_ids(request)):
+        return await handler(request)
+
+
+@web.middleware
 async def show_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond to an unknown path, or to an error of the bot, with a page for people. The status is kept for programs."""
     if authorize.has_stray_code(request):
@@ -124,8 +142,6 @@ async def show_errors(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPException:
         raise
     except Exception as error:
-        # Logged by `refusals`, which limits repetitions: while the database is down, every request can cause one.
         resource = request.match_info.route.resource
-        where = resource.canonical if resource else ""
-        bot.refusals.note("request failed", f"{type(error).__name__} at {where}", logging.ERROR, error)
+        observations.failed(bot, "request failed", error, route=resource.canonical if resource else "")
         return show(request, ERROR_PAGE)

@@ -15,9 +15,8 @@ from alembic import op
 revision = "0018"
 down_revision = "0017"
 
-OUTCOMES = (
-    "'succeeded', 'insufficient_scope', 'app_scope_missing', 'token_rejected', 'rate_limited', 'refused', 'no_answer'"
-)
+REFUSALS = "'insufficient_scope', 'app_scope_missing', 'token_rejected', 'rate_limited', 'refused'"
+OUTCOMES = f"'succeeded', {REFUSALS}, 'no_answer'"
 APP = {
     "sqlite": "substr(user_key, 1, instr(user_key, ':') + instr(substr(user_key, instr(user_key, ':') + 1), ':') - 1)",
     "postgresql": "split_part(user_key, ':', 1) || ':' || split_part(user_key, ':', 2)",
@@ -57,10 +56,10 @@ def create_table() -> None:
         "api_calls",
         required("id", sa.Text, "Sorts by time"),
         required("at", sa.DateTime(timezone=True), "When it was sent"),
+        required("user_key", sa.Text, "In whose name: platform, app, tenant and open_id, joined by colons"),
         required(
-            "user_key", sa.Text, "In whose name: platform, app, tenant and open_id, joined by colons"
+            "call_id", sa.Text, "The command that made it, a deferred call, which may be deleted earlier"
         ),
-        required("call_id", sa.Text, "The command that made it, a deferred call, which may be deleted earlier"),
         required("step", sa.Integer, "Counts the steps of that command from 0"),
         required(
             "attempt",
@@ -137,14 +136,6 @@ def add_columns() -> None:
             "done or too late",
         ),
     )
-    if on_postgresql():
-        op.execute(
-            "COMMENT ON COLUMN deferred_calls.arguments IS 'What followed the command; erased when the call ends'"
-        )
-        op.execute(
-            "COMMENT ON COLUMN call_steps.digest IS "
-            "'Fingerprint of the step, to notice a changed command on replay; erased when the call ends'"
-        )
 
 
 def erase_what_users_wrote() -> None:

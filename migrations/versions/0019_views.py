@@ -161,7 +161,9 @@ WHERE status IN ('failed', 'outcome_unknown', 'expired') AND settled_at > {week_
     parts=[
         (
             ["settled_at", "'message'", "id", "user_key", "status", "reason"],
-            "FROM outgoing_messages WHERE status IN ('undeliverable', 'outcome_unknown') AND settled_at > {week_ago}",
+            # An interim word that the answer has overtaken is no trouble.
+            "FROM outgoing_messages WHERE status IN ('undeliverable', 'outcome_unknown') AND settled_at > {week_ago} "
+            "AND NOT (kind = 'interim' AND reason = 'the answer was sent first')",
         ),
         (
             ["settled_at", "'request'", "id", "user_key", "status", "failure"],
@@ -186,9 +188,17 @@ GRANTS_BY_SCOPE = View(
         ("granted_at", "coalesce(records.granted_at, grants.authorized_at)", "When it was last granted"),
         ("asked_by", "records.asked_by", "The commands that asked for it, as JSON; NULL: none is recorded"),
         ("used_at", "records.used_at", "When a call that needs it was last answered; NULL: never"),
-        ("expires_at", ENDS_AT, "When the grant ends, unless it is refreshed; NULL: the platform does not say"),
+        (
+            "expires_at",
+            ENDS_AT,
+            "When the grant ends, unless it is refreshed; NULL: the platform does not say",
+        ),
         ("access_expires_at", "grants.access_expires_at", "When the access token expires"),
-        ("can_refresh", "grants.refresh_token IS NOT NULL", "Whether the bot can refresh it without the user"),
+        (
+            "can_refresh",
+            "grants.refresh_token IS NOT NULL",
+            "Whether the bot can refresh it without the user",
+        ),
     ],
     f"""FROM grants
 JOIN users ON users.user_key = grants.user_key
@@ -230,7 +240,11 @@ CONSENT_FUNNEL = View(
         ("refused", "requests.refused", "What of that was refused, as JSON"),
         ("asked_at", "requests.created_at", "When the bot first asked"),
         ("shown_at", "cards.sent_at", "When its card was first shown; NULL: not yet"),
-        ("opened_at", "requests.opened_at", "When its link was first opened; NULL: not yet, or by device code"),
+        (
+            "opened_at",
+            "requests.opened_at",
+            "When its link was first opened; NULL: not yet, or by device code",
+        ),
         (
             "returned_at",
             """coalesce(
@@ -331,7 +345,7 @@ SCOPE_DEMAND = View(
         FROM authorization_attempts AS source CROSS JOIN {{each}}source.scopes{{as}} one{{value}}
     ) AS asked ON asked.request_id = requests.id
 ) AS demand
-GROUP BY demand.app, demand.scope""",
+GROUP BY demand.app, demand.scope""",  # noqa: S608
 )
 
 WAITING_FOR_ADMINISTRATORS = View(
@@ -419,7 +433,15 @@ CALL_STORY = View(
     "FROM deferred_calls AS calls",
     parts=[
         (
-            ["audit.subject_id", "audit.at", "audit.action", "audit.user_key", "audit.detail", "NULL", "NULL"],
+            [
+                "audit.subject_id",
+                "audit.at",
+                "audit.action",
+                "audit.user_key",
+                "audit.detail",
+                "NULL",
+                "NULL",
+            ],
             "FROM audit_log AS audit WHERE audit.subject_kind = 'call'",
         ),
         (
@@ -447,7 +469,15 @@ CALL_STORY = View(
             "FROM outgoing_messages AS messages WHERE messages.call_id IS NOT NULL",
         ),
         (
-            ["calls.id", "cards.sent_at", "'card_shown'", "calls.user_key", "calls.request_id", "NULL", "NULL"],
+            [
+                "calls.id",
+                "cards.sent_at",
+                "'card_shown'",
+                "calls.user_key",
+                "calls.request_id",
+                "NULL",
+                "NULL",
+            ],
             "FROM deferred_calls AS calls JOIN cards ON cards.id = calls.request_id WHERE cards.sent_at IS NOT NULL",
         ),
         (

@@ -1,6 +1,6 @@
 """Indexes for the console: the rows of an app from the newest on, in a database that several apps share.
 
-Their columns never change, so that they cost an update nothing. The index of calls by request leaves out the many calls
+Their columns never change, so that they cost an update nothing. The index of failed calls to the platform is in the order of its list. The index of calls by request leaves out the many calls
 without one: counting them as equal, SQLite would take it for useless, and read all calls instead.
 """
 
@@ -8,7 +8,10 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0022"
-down_revision = "0019"
+down_revision = "0020"
+expands = True
+
+"""An older program works with other indexes, too."""
 
 INDEXES = {
     "ix_users_newest": ("users", ["app", "created_at", "user_key"]),
@@ -21,12 +24,11 @@ INDEXES = {
 def upgrade() -> None:
     for name, (table, columns) in INDEXES.items():
         op.create_index(name, table, columns)
-    has_request = sa.text("request_id IS NOT NULL")
-    op.drop_index("ix_deferred_calls_request_id", "deferred_calls")
-    op.create_index(
-        "ix_deferred_calls_request_id",
-        "deferred_calls",
-        ["request_id"],
-        sqlite_where=has_request,
-        postgresql_where=has_request,
-    )
+    replace("ix_deferred_calls_request_id", "deferred_calls", ["request_id"], "request_id IS NOT NULL")
+    replace("ix_api_calls_failed", "api_calls", ["app", "at", "id"], "outcome <> 'succeeded'")
+
+
+def replace(name: str, table: str, columns: list[str], condition: str) -> None:
+    where = sa.text(condition)
+    op.drop_index(name, table)
+    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.core.calls import WaitsFor
+from bot.core.calls import Wait, WaitsFor
 from bot.core.messages import Chat
 from bot.core.people import UserKey
 from bot.store import attempts, calls, claims, grants, inbox, outbox, requests, revocations
@@ -98,7 +98,7 @@ async def one_round(database: Database) -> dict[str, float]:
     async def suspend() -> None:
         for call in held:
             await database.write(
-                lambda c, h=call: calls.suspend(c, h.id, h.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
+                lambda c, h=call: calls.suspend(c, h, Wait(WaitsFor.ADMINISTRATOR, NEEDS), NOW)
             )
 
     async def resume() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import statistics
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.benchmarks.environment import bot_settings, fresh_database, postgresql, sqlite_url
 from tests.benchmarks.figures import Figure
@@ -17,6 +19,12 @@ AT_ONCE = 50
 
 Measured = dict[str, float]
 
+BOTS = {
+    "ours": ("bot", "run"),
+    "unrecorded": ("tests.benchmarks.unrecorded",),
+    "ideal": ("tests.benchmarks.ideal",),
+}
+
 
 def measure(*, short: bool = False) -> list[Figure]:
     people, rounds = (40, 1) if short else (500, 3)
@@ -25,7 +33,7 @@ def measure(*, short: bool = False) -> list[Figure]:
         server = stack.enter_context(postgresql(folder))
         for round_ in range(rounds):
             for database in ("SQLite", "PostgreSQL"):
-                for bot, module in (("ours", ("bot", "run")), ("ideal", ("tests.benchmarks.ideal",))):
+                for bot, module in BOTS.items():
                     url = database_url(database, folder, server, f"{bot}_{round_}")
                     seen.setdefault(f"{bot} {database}", []).append(loops(module, url, people))
                 url = database_url(database, folder, server, f"calm_{round_}")
@@ -39,12 +47,20 @@ def database_url(database: str, folder: Path, server: str, name: str) -> str:
     return sqlite_url(folder) if database == "SQLite" else fresh_database(server, name)
 
 
-def loops(module: tuple[str, ...], url: str, people: int, at_once: int = AT_ONCE) -> Measured:
-    """Runs a bot on a fresh database, and as many people's loops."""
+def loops(
+    module: tuple[str, ...],
+    url: str,
+    people: int,
+    at_once: int = AT_ONCE,
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    log: Path | None = None,
+) -> Measured:
+    """Runs a bot on a fresh database, and as many people's loops. Its log goes to a file, if one is given."""
     port = free_port()
     with (
         started("canned_platform", str(port), str(people), str(at_once)) as platform,
-        running(*module, env=bot_settings(platform.port, url, port)) as bot,
+        running(*module, env={**bot_settings(platform.port, url, port), **settings}, log=log) as bot,
     ):
         platform.line()
         before = bot.cpu_seconds
@@ -87,6 +103,14 @@ def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
             "ms",
             median("ideal", "cpu"),
             "hand-tuned",
+        ),
+        Figure(
+            "  the same, with and without the record of API calls",
+            median("ours", "cpu"),
+            "ms",
+            median("unrecorded", "cpu"),
+            "without",
+            at_most=1.05,
         ),
         Figure("  works in the database for one", median("calm", "works"), ""),
         Figure("  statements for one", median("calm", "statements"), ""),

@@ -130,7 +130,7 @@ def test_every_story_of_the_guide_fits_a_phone(shared: Sandbox, open_page: OpenP
     story.get_by_role("button", name="Try it as").click()
     seen = page.locator("#log .message").count()
     expect(page.get_by_label("Message", exact=True)).not_to_have_value("")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send", exact=True).click()
     page.wait_for_function(
         "count => document.querySelectorAll('#log .message').length >= count", arg=seen + 1
     )

@@ -46,7 +46,7 @@ class Visitor:
     def send(self, text: str | None = None) -> None:
         if text is not None:
             self.page.get_by_label("Message", exact=True).fill(text)
-        self.page.get_by_role("button", name="Send").click()
+        self.page.get_by_role("button", name="Send", exact=True).click()
 
     def trouble(self, setting: str, value: str) -> None:
         self.page.get_by_role("tab", name="Trouble").click()

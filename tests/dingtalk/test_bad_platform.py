@@ -20,9 +20,9 @@ from aiohttp import web
 from bot.core.api import ApiCall, Write
 from bot.core.messages import Destination
 from bot.core.secrets import Secret
-from bot.dingtalk.drawings import CARD, Drawing, content_of
 from bot.dingtalk.events import ReplySession
 from bot.dingtalk.platform import DingTalkPlatform
+from bot.dingtalk.rendered_messages import CARD, RenderedMessage, content_of
 from bot.dingtalk.stream_endpoint import request_address
 from bot.transport.http_client import MAX_RESPONSE_BYTES
 from bot.transport.long_connection import CannotConnect
@@ -61,7 +61,7 @@ def call(method: str, write: Write | None = None) -> Callable[[DingTalkPlatform]
 
 
 def send(kind: str = "message", chat_id: str | None = None) -> Callable[[DingTalkPlatform], Awaitable[Any]]:
-    content = content_of(Drawing("Title", "text"), kind)
+    content = content_of(RenderedMessage("Title", "text"), kind)
     return lambda p: p.send(Destination(p.user_key("staff1", "dingcorp1"), chat_id), content, "key")
 
 
@@ -85,7 +85,7 @@ REQUESTS: dict[str, Asks] = {
     ),
     "sending an interactive card": Asks("card", send(CARD), DELIVERED, "/v1.0/card/", "t.schema"),
     "changing a card": Asks(
-        "change", lambda p: p.update_card("card.1", content_of(Drawing("Title", "text"), CARD)),
+        "change", lambda p: p.update_card("card.1", content_of(RenderedMessage("Title", "text"), CARD)),
         {"success": True, "result": True}, "/v1.0/card/", "t.schema",
     ),
     "replying by session": Asks("older", reply, {"errcode": 0}, "/robot/"),

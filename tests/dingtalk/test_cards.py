@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.core.cards import AdministratorCard, AuthorizationCard, ConfirmationCard, Face, UnusedCard
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.messages import Control, NotSent, Reply, Sent, Span
-from bot.dingtalk.drawings import MAX_VALUE_BYTES, card_values, drawing_of
+from bot.core.words import replies
+from bot.dingtalk.rendered_messages import MAX_VALUE_BYTES, card_values, parse_content
 from bot.dingtalk.scope_descriptions import describe_scope
 from bot.sandbox.dingtalk.sample_tenant import ADA
 
@@ -74,7 +75,7 @@ async def test_an_interactive_card_changes_its_face(world, face):
         )
         (message,) = world.shown_to()
         data = message.content["data"]
-        assert data["title"] == drawing_of(platform.render_card(card(face))).title
+        assert data["title"] == parse_content(platform.render_card(card(face))).title
         assert LINK not in json.dumps(data)
 
 
@@ -134,7 +135,9 @@ MANY = tuple(f"Some.Very.LongScopeName{number:03}.Read" for number in range(40))
 @pytest.mark.parametrize("language", ["en", "zh"])
 async def test_every_card_fits(world, shown, language):
     content = world.platform.render_card(shown, language)
-    assert all(len(value.encode()) <= MAX_VALUE_BYTES for value in card_values(drawing_of(content)).values())
+    assert all(
+        len(value.encode()) <= MAX_VALUE_BYTES for value in card_values(parse_content(content)).values()
+    )
     assert isinstance(await world.platform.send(world.to(), content, "k"), Sent)
     async with world.with_cards() as platform:
         assert isinstance(await platform.send(world.to(), content, "k"), Sent)
@@ -142,10 +145,10 @@ async def test_every_card_fits(world, shown, language):
 
 def test_without_buttons_a_reply_says_what_to_do(world):
     reply = Reply(None, ((Span("It expired."),),), control=Control(Words("Try again", "重试"), "retry", "C1"))
-    plain = drawing_of(world.platform.render_reply(reply))
+    plain = parse_content(world.platform.render_reply(reply))
     assert not plain.buttons
     assert "Send the command again" in plain.text
-    with_buttons = drawing_of(world.with_cards().render_reply(reply))
+    with_buttons = parse_content(world.with_cards().render_reply(reply))
     assert [(each.action, each.subject) for each in with_buttons.buttons] == [("retry", "C1")]
 
 
@@ -160,3 +163,19 @@ def test_the_answer_to_a_click_changes_the_card(world, face, language, title, ti
     assert values.get("title") == (title if face else None)
     assert values["tips"] == tips
     assert ADA not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        replies.added_to_earlier_card("/task", "R1"),
+        replies.with_retry(replies.expired("/tasks"), "C1"),
+        replies.with_retry(replies.expired_before_start("/agenda"), "C1"),
+        replies.with_retry(replies.crashed("/me"), "C1"),
+    ],
+)
+def test_a_card_says_nothing_twice(world, reply: Reply, language: Language):
+    values = card_values(parse_content(world.with_cards().render_reply(reply, language)))
+    words = reply.lines[0][0].text.to(language)
+    assert [words in values["title"], words in values["markdown"]].count(True) == 1

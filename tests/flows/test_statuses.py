@@ -115,7 +115,7 @@ def test_a_parameter_that_is_a_status_has_the_type_of_one(file: Path) -> None:
         'outbox.give_up(c, message.id, 1, "undeliverable", "x", now)',
         'request.status == "open"',
         'request.status in {"open", "redeeming"}',
-        'calls.settle(c, call.id, call.claim, status="failed", outcome="crashed", now=now)',
+        'calls.settle(c, call, status="failed", outcome="crashed", now=now)',
         'match call.status:\n    case "queued" | "running":\n        pass',
     ],
 )

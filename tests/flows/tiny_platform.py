@@ -39,9 +39,10 @@ class TinyPlatform:
     display_name = Words("Tiny", "小平台")
     code_parameters = frozenset({"ticket"})
     monolingual = False
+    quotes_messages = True
     limits = PlatformLimits(MINUTE, MINUTE, MINUTE, MINUTE, scopes_per_link=5)
     device = in_client = refreshing = narrowing = revocation = ephemeral = reactions = None
-    scope_applications = outage = chat_link = None
+    scope_applications = outage = chat_link = server_time = None
     uses_pkce = signs_in_with_pkce = False
     always_asked: ScopeSet = frozenset()
     account_link = "https://tiny.example/account"

@@ -80,6 +80,8 @@ class MortalWorld:
 
     title_field = "summary"
     """Where the body of a write has its title."""
+    silent_ends: frozenset[str] = frozenset({"not_now"})
+    """Outcomes of calls that no message of their own tells of: the card, or the answer to another message, does."""
     own_settings: Mapping[str, str] = {}
     """What every bot of such a world is started with."""
 
@@ -204,11 +206,13 @@ class MortalWorld:
 
     async def answered(self, message: str) -> bool:
         """By a message, or by the card on which "Not now" was pressed, or which shows that it expired."""
+        silent = ", ".join(f"'{each}'" for each in sorted(self.silent_ends))
         return bool(
             await self.rows(
                 "SELECT 1 FROM deferred_calls c LEFT JOIN outgoing_messages o ON o.call_id = c.id "
                 "LEFT JOIN authorization_requests r ON r.id = c.request_id LEFT JOIN cards d ON d.id = r.id "
-                "WHERE c.message_id = :message AND (c.outcome = 'not_now' OR (o.kind = 'answer' AND o.status = 'sent') "
+                f"WHERE c.message_id = :message AND (c.outcome IN ({silent}) "
+                "OR (o.kind = 'answer' AND o.status = 'sent') "
                 "OR (c.outcome = 'expired' AND r.status = 'expired' AND d.shown = d.wanted))",
                 message=message,
             )
@@ -402,7 +406,8 @@ class MortalWorld:
                 and card is not None
                 and "request expired" in text_of(card.content)
             )
-            wanted = call["message_id"] not in self.recalled and call["outcome"] != "not_now" and not expired
+            silent = call["outcome"] in self.silent_ends or expired
+            wanted = call["message_id"] not in self.recalled and not silent
             if answers[call["id"]] != wanted:
                 figures.faults.append(f"call {call['id']} has {answers[call['id']]} answers")
         await self.account_for_what_was_sent(figures)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from bot.core.api import ApiOutcome
 from bot.core.grants import Grant
 from bot.core.messages import Chat
 from bot.core.oauth import TokenSet
@@ -11,7 +13,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import grants, inbox, requests, users
+from bot.store import api_calls, grants, inbox, requests, users
 from bot.store.cards import RenderedCard
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
@@ -88,6 +90,24 @@ def rendered(
     return RenderedCard(request.id, request.card.claim, version, message_id, ephemeral)
 
 
+def a_made_call(
+    user: UserKey = ANNA, at: datetime = NOW, *, call_id: str = "c1", **values: Any
+) -> api_calls.MadeCall:
+    """Return a call to the platform that succeeded, but for these values."""
+    usual: dict[str, Any] = {
+        "step": 0,
+        "attempt": 1,
+        "method": "GET",
+        "path": "/open-apis/task/v2/tasks",
+        "status": 200,
+        "code": "0",
+        "log_id": "log-1",
+        "milliseconds": 12,
+        "outcome": ApiOutcome.SUCCEEDED,
+    }
+    return api_calls.MadeCall(id=new_id(at), at=at, user=user, call_id=call_id, **(usual | values))
+
+
 async def meet(database: Database, user: UserKey = ANNA) -> None:
     await database.write(lambda c: users.seen(c, user, language="en", union_id=None, now=NOW))
 
@@ -105,4 +125,5 @@ def tokens(number: int = 1, *, refresh: bool = True) -> TokenSet:
 def save_grant(c: Connection, user: UserKey, given: TokenSet, *, scopes: ScopeSet, now: datetime) -> Grant:
     """Store the tokens of a consent, as the bot does."""
     users.lock(c, user)
-    return grants.save(c, user, grants.find(c, user), given, scopes=scopes, endpoint="v2", now=now)
+    new = grants.NewTokens(given, scopes)
+    return grants.save(c, user, grants.find(c, user), new, endpoint="v2", now=now)

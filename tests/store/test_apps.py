@@ -23,6 +23,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AttemptKind, RequestStatus
 from bot.core.secrets import Secret
 from bot.store import (
+    api_calls,
     attempts,
     audit,
     calls,
@@ -50,7 +51,19 @@ from bot.store.outbox import NewMessage
 from bot.store.queue import Claim
 from bot.store.transaction import Database
 from tests.old_audit_rows import past_allowed
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by, open_request
+from tests.store.examples import (
+    ANNA,
+    LATER,
+    NOW,
+    SOON,
+    TOMORROW,
+    a_call,
+    a_made_call,
+    app_of,
+    ask,
+    claim_by,
+    open_request,
+)
 from tests.store.test_keys import fill
 from tests.store.test_migrations import AGO, everything, own, to_revision, user
 from tests.store.test_migrations import call as old_call
@@ -97,6 +110,7 @@ async def fill_with_all(database: Database, person: UserKey) -> None:
         settle_some(c, person)
         with past_allowed(c):
             c.execute(insert(schema.audit_log).values(at=LONG_AGO, action="x", detail="{}", app=person.app))
+        api_calls.record(c, [a_made_call(person, LONG_AGO)])
         c.execute(insert(schema.audit_retention).values(app=person.app, days=365))
 
     await database.write(work)
@@ -108,6 +122,9 @@ def settle_some(c: Connection, person: UserKey) -> None:
     done = a_call(person)
     inbox.record(c, f"ev_{done.id}", done, language=None, union_id=None, now=NOW)
     assert calls.cancel(c, done.id, "over", NOW)
+    late = a_call(person)
+    inbox.record(c, f"ev_{late.id}", late, language=None, union_id=None, now=NOW)
+    assert calls.expire(c, late.id, NOW)
     message = NewMessage(
         f"done-{done.id}", person, "note", done.id, Destination(person), Content("text", "x"), None
     )
@@ -171,6 +188,8 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "old revocations": lambda c: revocations.prune(c, FAR, 10),
     "old replicas": lambda c: replicas.prune(c, FAR, 10),
     "old audit entries": lambda c: audit.prune(c, LONG_AGO + timedelta(days=366), timedelta(days=365), 10),
+    "old API calls": lambda c: api_calls.prune(c, LONG_AGO + timedelta(days=366), timedelta(days=365), 10),
+    "written": lambda c: calls.erase_written(c, FAR, 10),
     "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=370)),
     "take-over": lambda c: takeover.from_everyone(c, NOW, LEASE),
     "link": lambda c: requests.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),

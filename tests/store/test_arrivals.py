@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
+from bot.core.calls import Wait, WaitsFor
 from bot.core.people import UserKey
 from bot.store import calls, claims, inbox, users
 from bot.store.inbox import MAX_URGENT, MAX_WAITING, Arrival, Recorded
@@ -36,9 +37,7 @@ async def claimed_in_turn(database: Database) -> list[str]:
         call := await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
     ) is not None:
         taken.append(call.id)
-        await database.write(
-            lambda c, call=call: calls.settle(c, call.id, call.claim, calls.CallStatus.FAILED, "x", NOW)
-        )
+        await database.write(lambda c, call=call: calls.settle(c, call, calls.CallStatus.FAILED, "x", NOW))
         await database.write(lambda c: claims.promote_missed(c, NOW))
     return taken
 
@@ -94,11 +93,7 @@ async def test_a_person_has_at_most_so_many_calls_waiting(database: Database) ->
     for _ in range(40):
         call = await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
         assert call is not None
-        await database.write(
-            lambda c, call=call: calls.suspend(
-                c, call.id, call.claim, calls.WaitsFor.CONFIRMATION, (), None, NOW
-            )
-        )
+        await database.write(lambda c, call=call: calls.suspend(c, call, Wait(WaitsFor.CONFIRMATION), NOW))
     waiting = await database.read(lambda c: len(calls.waiting_of(c, ANNA)))
     assert await arrive(database, arrival(number=200)) == ([TOO_MANY] if waiting >= MAX_WAITING else [QUEUED])
     # A repeat of what was not taken is not taken either, and is no second refusal.

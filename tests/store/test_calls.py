@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
+from bot.core.calls import CallStatus, DeferredCall, Step, Wait, WaitsFor
 from bot.core.messages import DirectChat
 from bot.store import call_steps, calls, claims, inbox, users
 from bot.store.transaction import Database
@@ -30,7 +30,7 @@ async def claimed(database: Database) -> DeferredCall:
 
 async def suspended(database: Database, waits_for: WaitsFor = WaitsFor.ADMINISTRATOR) -> DeferredCall:
     call = await claimed(database)
-    assert await database.write(lambda c: calls.suspend(c, call.id, call.claim, waits_for, NEEDS, None, NOW))
+    assert await database.write(lambda c: calls.suspend(c, call, Wait(waits_for, NEEDS), NOW))
     return call
 
 
@@ -139,7 +139,7 @@ async def test_a_persons_calls_run_in_the_order_asked_not_in_the_order_received(
     while (call := await claim(database)) is not None:
         order.append(call.id)
         await database.write(
-            lambda c, call=call: calls.settle(c, call.id, call.claim, CallStatus.SUCCEEDED, "answered", NOW)
+            lambda c, call=call: calls.settle(c, call, CallStatus.SUCCEEDED, "answered", NOW)
         )
     assert order == [first, second]
 
@@ -147,7 +147,7 @@ async def test_a_persons_calls_run_in_the_order_asked_not_in_the_order_received(
 async def test_a_suspended_or_postponed_call_delays_nobody(database: Database) -> None:
     await suspended(database)
     postponed = await claimed(database)
-    await database.write(lambda c: calls.requeue(c, postponed.id, postponed.claim, LATER, NOW))
+    await database.write(lambda c: calls.requeue(c, postponed, LATER, NOW))
     third = await ask(database, asked_at=NOW + timedelta(seconds=9))
     call = await claim(database)
     assert call is not None
@@ -176,9 +176,9 @@ async def test_a_worker_that_lost_the_claim_changes_nothing(database: Database) 
         lambda c: claims.extend(c, old.id, old.claim, TOMORROW),
         lambda c: call_steps.record_results(c, old.id, old.claim, [step]),
         lambda c: call_steps.record_sending(c, old.id, old.claim, 0, "d0", NOW) is not None,
-        lambda c: calls.suspend(c, old.id, old.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW),
-        lambda c: calls.requeue(c, old.id, old.claim, NOW, None),
-        lambda c: calls.settle(c, old.id, old.claim, CallStatus.SUCCEEDED, "answered", NOW),
+        lambda c: calls.suspend(c, old, Wait(WaitsFor.ADMINISTRATOR, NEEDS), NOW),
+        lambda c: calls.requeue(c, old, NOW, None),
+        lambda c: calls.settle(c, old, CallStatus.SUCCEEDED, "answered", NOW),
     ]
     for work in works:
         assert not await database.write(work)
@@ -242,9 +242,7 @@ async def test_results_are_erased_when_the_call_settles(database: Database) -> N
     call = await claimed(database)
     steps = [Step(0, "d0", False, None, {"value": 1})]
     await database.write(lambda c: call_steps.record_results(c, call.id, call.claim, steps))
-    assert await database.write(
-        lambda c: calls.settle(c, call.id, call.claim, CallStatus.FAILED, "refused_1", NOW)
-    )
+    assert await database.write(lambda c: calls.settle(c, call, CallStatus.FAILED, "refused_1", NOW))
     assert (await database.read(lambda c: call_steps.steps_of(c, call.id)))[0].result is None
 
 
@@ -284,9 +282,7 @@ async def test_only_a_call_that_waits_for_it_is_confirmed(database: Database) ->
 
 async def test_a_settled_call_is_neither_cancelled_nor_expired_nor_released(database: Database) -> None:
     call = await claimed(database)
-    await database.write(
-        lambda c: calls.settle(c, call.id, call.claim, CallStatus.SUCCEEDED, "answered", NOW)
-    )
+    await database.write(lambda c: calls.settle(c, call, CallStatus.SUCCEEDED, "answered", NOW))
     assert not await database.write(lambda c: calls.cancel(c, call.id, "cancelled_by_user", NOW))
     assert not await database.write(lambda c: calls.expire(c, call.id, NOW))
     assert await database.write(lambda c: calls.release(c, [call.id], NOW)) == 0
@@ -295,15 +291,13 @@ async def test_a_settled_call_is_neither_cancelled_nor_expired_nor_released(data
 
 async def test_the_call_of_a_recalled_question_can_only_be_cancelled(database: Database) -> None:
     call = await claimed(database)
-    end = (call.id, call.claim, CallStatus.CANCELLED, "recalled", NOW)
+    end = (call, CallStatus.CANCELLED, "recalled", NOW)
     assert not await database.write(lambda c: calls.settle_recalled(c, *end))
     marks = [await database.write(lambda c: calls.mark_recalled(c, call.id, NOW)) for _ in range(2)]
     assert marks == [True, False]
-    waits = (call.id, call.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
-    assert not await database.write(lambda c: calls.suspend(c, *waits))
-    assert not await database.write(
-        lambda c: calls.settle(c, call.id, call.claim, CallStatus.SUCCEEDED, "x", NOW)
-    )
+    wait = Wait(WaitsFor.ADMINISTRATOR, NEEDS)
+    assert not await database.write(lambda c: calls.suspend(c, call, wait, NOW))
+    assert not await database.write(lambda c: calls.settle(c, call, CallStatus.SUCCEEDED, "x", NOW))
     assert await database.write(lambda c: calls.settle_recalled(c, *end))
     assert (await get(database, call.id)).status is CallStatus.CANCELLED
     assert not await database.write(lambda c: calls.mark_recalled(c, call.id, NOW))
@@ -368,22 +362,20 @@ async def test_the_first_failure_is_kept_over_retries_and_forgotten_when_the_cal
     database: Database,
 ) -> None:
     call = await claimed(database)
-    await database.write(lambda c: calls.requeue(c, call.id, call.claim, NOW, NOW))
+    await database.write(lambda c: calls.requeue(c, call, NOW, NOW))
     again = await claim(database)
     assert again is not None
-    await database.write(lambda c: calls.requeue(c, again.id, again.claim, NOW, LATER))
+    await database.write(lambda c: calls.requeue(c, again, NOW, LATER))
     third = await claim(database)
     assert third is not None
     assert third.first_failed_at == NOW
-    await database.write(
-        lambda c: calls.suspend(c, third.id, third.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
-    )
+    await database.write(lambda c: calls.suspend(c, third, Wait(WaitsFor.ADMINISTRATOR, NEEDS), NOW))
     assert (await get(database, call.id)).first_failed_at is None
 
 
 async def test_one_interim_word_for_a_call_that_keeps_failing(database: Database) -> None:
     call = await claimed(database)
-    await database.write(lambda c: calls.requeue(c, call.id, call.claim, LATER, NOW))
+    await database.write(lambda c: calls.requeue(c, call, LATER, NOW))
     due = await database.read(lambda c: calls.due_for_interim(c, NOW, limit=5))
     assert [each.id for each in due] == [call.id]
     assert await database.read(lambda c: calls.due_for_interim(c, NOW - timedelta(seconds=1), limit=5)) == []
@@ -416,9 +408,7 @@ async def test_old_settled_calls_are_deleted_with_their_steps_and_others_stay(da
     done = await claimed(database)
     steps = [Step(0, "d0", False, None, {"value": 1})]
     await database.write(lambda c: call_steps.record_results(c, done.id, done.claim, steps))
-    await database.write(
-        lambda c: calls.settle(c, done.id, done.claim, CallStatus.SUCCEEDED, "answered", NOW)
-    )
+    await database.write(lambda c: calls.settle(c, done, CallStatus.SUCCEEDED, "answered", NOW))
     waiting = await suspended(database)
     assert await database.write(lambda c: calls.prune(c, TOMORROW, limit=10)) == 1
     assert await database.read(lambda c: call_steps.steps_of(c, done.id)) == []
@@ -444,9 +434,7 @@ async def test_of_a_persons_queue_only_the_first_is_looked_at_and_the_next_steps
     assert await claim(database) is None
     for expected in asked[1:]:
         assert await database.write(
-            lambda c, held=running: calls.settle(
-                c, held.id, held.claim, CallStatus.SUCCEEDED, "answered", NOW
-            )
+            lambda c, held=running: calls.settle(c, held, CallStatus.SUCCEEDED, "answered", NOW)
         )
         running = await claim(database)
         assert running is not None
@@ -471,9 +459,7 @@ async def test_of_many_released_calls_one_stands_first(database: Database) -> No
         await ask(database, asked_at=NOW + timedelta(seconds=n))
         call = await claim(database)
         assert call is not None
-        await database.write(
-            lambda c, i=call: calls.suspend(c, i.id, i.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
-        )
+        await database.write(lambda c, i=call: calls.suspend(c, i, Wait(WaitsFor.ADMINISTRATOR, NEEDS), NOW))
         waiting.append(call.id)
     assert await database.write(lambda c: calls.release(c, waiting, NOW)) == 3
     assert await behind(database) == waiting[1:]
@@ -484,7 +470,7 @@ async def test_of_many_released_calls_one_stands_first(database: Database) -> No
 
 async def test_a_call_that_is_tried_again_later_lets_the_next_pass(database: Database) -> None:
     call = await claimed(database)
-    await database.write(lambda c: calls.requeue(c, call.id, call.claim, LATER, NOW))
+    await database.write(lambda c: calls.requeue(c, call, LATER, NOW))
     await ask(database)
     assert await behind(database) == []
 

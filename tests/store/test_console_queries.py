@@ -290,7 +290,7 @@ def fill_api_calls(c: Connection, first: int, last: int) -> None:
     )
     c.exec_driver_sql(
         "INSERT INTO api_calls (id, at, user_key, call_id, step, attempt, method, path, status, code, milliseconds, "
-        f"outcome) {numbered}SELECT 'p' || i, {moment}, 'lark:cli_1:t:old' || i, 'c' || i, 0, 1, 'GET', "
+        f"outcome) {numbered}SELECT 'q' || i, {moment}, 'lark:cli_1:t:old' || i, 'c' || i, 0, 1, 'GET', "
         "'/v1/x/' || (i % 50), 200, '0', 100, CASE WHEN i % 3 = 1 THEN 'refused' ELSE 'succeeded' END "
         f"FROM {source}"
     )

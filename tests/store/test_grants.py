@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import text
@@ -34,9 +35,9 @@ async def leased(database: Database, generation: int, worker: str = "w1", now=NO
 
 
 async def refreshed(database: Database, generation: int, number: int) -> Grant | None:
-    return await database.write(
-        lambda c: grants.save_refreshed(c, ANNA, generation, tokens(number), scopes=CALENDAR, now=SOON)
-    )
+    known = replace(await find(database), generation=generation)
+    new = grants.NewTokens(tokens(number), CALENDAR)
+    return await database.write(lambda c: grants.save_refreshed(c, known, new, SOON))
 
 
 async def find(database: Database) -> Grant:

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Text, func, select, type_coerce
+from sqlalchemy import Text, func, select, type_coerce, update
 
 from bot.core.calls import Step
 from bot.core.errors import ConfigurationError
@@ -36,7 +36,7 @@ from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
 from bot.store.open_database import open_database
 from bot.store.outbox import NewMessage
-from bot.store.transaction import Connection, Database
+from bot.store.transaction import Connection, Database, keyring_of
 from tests.store.examples import (
     ANNA,
     APP,
@@ -95,6 +95,13 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
         sessions.begin(c, f"session of {user.open_id}", user, NOW)
         fill_card(c, request.id)
         fill_device(c, request.id, user)
+        kept = {"id": call.id, "user_key": user, "command": call.command}
+        repeat = sealed.REPEAT.seal(keyring_of(c), kept, Secret("today"))
+        c.execute(
+            update(schema.deferred_calls)
+            .where(schema.deferred_calls.c.id == call.id)
+            .values(repeat_arguments=repeat)
+        )
 
     await database.write(work)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
 
-from bot.core.calls import CallStatus, WaitsFor
+from bot.core.calls import CallStatus, Wait, WaitsFor
+from bot.core.messages import Content, Destination, MessageStatus
 from bot.core.people import Identity, UserKey
 from bot.core.secrets import Secret
+from bot.flows.outbox import OVERTAKEN
 from bot.store import (
     audit,
     calls,
     claims,
     grants,
     operator_queries,
+    outbox,
     replicas,
     requests,
     retention,
@@ -28,6 +31,7 @@ from bot.store import (
 )
 from bot.store import cards as deliveries
 from bot.store.cards import RenderedCard
+from bot.store.outbox import NewMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection, Database
 from tests.store.examples import (
@@ -161,7 +165,7 @@ async def lived(database: Database) -> str:
         users.name_user(c, ANNA, "Anna", NOW)
         first = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert first is not None
-        calls.settle(c, first.id, first.claim, CallStatus.FAILED, "refused_1", NOW)
+        calls.settle(c, first, CallStatus.FAILED, "refused_1", NOW)
         second = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert second is not None
         save_grant(c, ANNA, tokens(), scopes=SCOPES, now=NOW)
@@ -174,7 +178,7 @@ async def lived(database: Database) -> str:
             expires_at=TOMORROW,
             now=NOW,
         )
-        calls.suspend(c, second.id, second.claim, WaitsFor.AUTHORIZATION, (("a", "b"),), request.id, NOW)
+        calls.suspend(c, second, Wait(WaitsFor.AUTHORIZATION, (("a", "b"),), request.id), NOW)
         audit.write(c, "grant_stored", user=ANNA, now=NOW, scopes=sorted(SCOPES))
         return second.id
 
@@ -227,6 +231,20 @@ async def test_the_views_of_the_database_hold_no_secret_and_answer_the_first_que
     assert (grant["name"], grant["status"], bool(grant["can_refresh"])) == ("Anna", "active", True)
     assert not any("v1." in str(value) for value in grant.values())
     assert await database.read(rows("recent_trouble")) is not None
+
+
+async def test_an_interim_word_that_the_answer_overtook_does_not_count_as_trouble(database: Database) -> None:
+    for name, kind, reason in (
+        ("a", "interim", OVERTAKEN),
+        ("b", "interim", "230013"),
+        ("c", "notice", OVERTAKEN),
+    ):
+        message = NewMessage(f"m-{name}", ANNA, kind, name, Destination(ANNA), Content("text", "x"), None)
+        await database.write(lambda c, m=message: outbox.add(c, m, now=NOW, claim=claim_by(c, "w")))
+        end = (MessageStatus.UNDELIVERABLE, reason, datetime.now(UTC))
+        await database.write(lambda c, m=message, end=end: outbox.give_up(c, m.id, 1, *end))
+    found = await database.read(lambda c: c.execute(text("SELECT id FROM recent_trouble")).scalars().all())
+    assert sorted(found) == ["m-b", "m-c"]
 
 
 async def test_a_person_is_found_by_key_open_id_name_or_the_beginning_of_an_open_id(

@@ -77,7 +77,7 @@ async def test_the_calls_whose_users_have_seen_nothing_yet_are_found(database: D
     )
 
     def answer(c):
-        calls.settle(c, call_id, claimed.claim, CallStatus.SUCCEEDED, "answered", NOW)
+        calls.settle(c, claimed, CallStatus.SUCCEEDED, "answered", NOW)
         outbox.add(c, message, now=NOW, claim=claim_by(c, "w"))
 
     await database.write(answer)

@@ -92,6 +92,9 @@ READERS: dict[str, Read] = {
     "call_steps.result": of_steps,
     "deferred_calls.seal": of_calls,
     "deferred_calls.run_seal": of_calls,
+    "deferred_calls.repeat_arguments": lambda c: [
+        calls.take_arguments(c, call) for call in c.execute(select(deferred_calls.c.id)).scalars()
+    ],
     "sessions.seal": of_sessions,
     "cards.seal": of_cards,
     "authorization_attempts.seal": of_attempts,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from bot.core.calls import CallStatus, Step, WaitsFor
+from bot.core.calls import CallStatus, Step, Wait, WaitsFor
 from bot.core.grants import GrantStatus
 from bot.store import (
     attempts,
@@ -171,7 +171,7 @@ async def test_takeovers_are_counted_until_a_step_is_made(database: Database) ->
         moment += LEASE
     assert counted == [0, 1, 2]
     # Back to the queue without a step: it counts on.
-    await database.write(lambda c: calls.requeue(c, call.id, call.claim, moment, None))
+    await database.write(lambda c: calls.requeue(c, call, moment, None))
     call = await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", moment, moment + LEASE)))
     assert call is not None
     assert call.takeovers == 2
@@ -199,8 +199,8 @@ async def test_an_answer_of_the_platform_resets_the_count_of_takeovers(database:
     def leave(c: Connection) -> bool:
         if how == "suspended":
             reason = WaitsFor.ADMINISTRATOR
-            return calls.suspend(c, call.id, call.claim, reason, (("a:b",),), None, SOON)
-        return calls.requeue(c, call.id, call.claim, LATER, SOON, made_step=True)
+            return calls.suspend(c, call, Wait(reason, (("a:b",),)), SOON)
+        return calls.requeue(c, call, LATER, SOON, made_step=True)
 
     assert await database.write(leave)
     found = await database.read(lambda c: calls.get(c, call.id))
@@ -233,9 +233,7 @@ async def test_urgent_calls_run_beside_what_runs_and_before_what_waits(database:
     assert second not in taken
     assert await claim(urgent_only=True) is None
     assert await claim() is None
-    assert await database.write(
-        lambda c: calls.settle(c, first, running.claim, CallStatus.SUCCEEDED, "answered", LATER)
-    )
+    assert await database.write(lambda c: calls.settle(c, running, CallStatus.SUCCEEDED, "answered", LATER))
     following = await claim()
     assert following is not None
     assert following.id == second

@@ -15,6 +15,10 @@ import bot.store
 
 LAST_ONE_WINS = {
     "audit.CHANGE": "the retention that was set last",
+    "call_steps.ERASE": "follows the compare-and-set that settles the call, in its transaction",
+    "calls.DROP_KEPT": "what is erased twice is erased",
+    "calls.ERASE_WITH_STEPS": "follows the compare-and-set that settles the call, in its transaction",
+    "calls.ERASE_WRITTEN": "follows the compare-and-set that settles the call, in its transaction",
     "calls.ATTACH": "the request whose card showed the call last",
     "cards.CHANGE": "counts up: one more drawing of a card does no harm",
     "cards.CHANGE_AND_GET": "counts up",

@@ -44,6 +44,10 @@ AGAIN_LOST = Words(
     en="The platform dropped part of your authorization, so I'm asking again.",
     zh="平台不再认可你之前的部分授权，需要重新授权。",
 )
+AGAIN_ENABLED = Words(
+    en="An administrator has enabled what was missing, so I'm asking again.",
+    zh="管理员已开通缺少的权限，需要重新授权。",
+)
 CANCEL = Words(en="Cancel", zh="取消")
 AUTHORIZE = Words(en="Authorize", zh="去授权")
 NOT_NOW = Words(en="Not now", zh="暂不授权")

@@ -67,6 +67,21 @@ NO_SCOPE = Words("This isn't a scope: {scope}", "这不是权限标识：{scope}
 TOO_MANY_SCOPES = Words("At most {limit} scopes at a time.", "一次最多申请 {limit} 项权限。")
 AUTHORIZED = Words("Authorized", "授权成功")
 
+CONFIRM_SUMMARY = Words("confirm an old command that makes a change", "确认执行较早发送的命令")
+CONFIRM_USAGE = Words("[CODE]", "[代码]")
+CONFIRMED = Words("OK, running {command}.", "好的，正在执行 {command}。")
+NOTHING_TO_CONFIRM = Words("Nothing is waiting for your confirmation.", "没有等待你确认的命令。")
+WHICH_TO_CONFIRM = Words("Which one should I run?", "要执行哪一个？")
+CANCEL_THE_REST = Words("/cancel drops everything that's waiting.", "发送 /cancel 可取消所有等待中的命令。")
+
+CHECK_SUMMARY = Words("for administrators: check again for a permission", "供管理员使用：重新检查权限")
+CHECKING = Words(
+    "OK, I'm trying again. Waiting requests: {number}. Users who have to authorize once more get a new card.",
+    "好的，正在重试。等待中的请求：{number} 个。需要再次授权的用户会收到新的卡片。",
+)
+NOTHING_TO_CHECK = Words("No request is waiting for a permission.", "没有等待开通权限的请求。")
+ADMINISTRATORS_ONLY = Words("Only an administrator can do this.", "仅管理员可执行此操作。")
+
 NOTHING_TO_CANCEL = Words("Nothing to cancel.", "没有等待中的命令。")
 CANCELLED = Words("Cancelled: {commands}", "已取消：{commands}")
 

@@ -14,6 +14,7 @@ WORDS = PlatformWords(
     authorize_example="/authorize Todo.Todo.Read Calendar.Event.Read",
     revoked=REVOKED,
     where_to_withdraw=WHERE_TO_WITHDRAW,
+    has_plain_cards=True,
 )
 
 COMMANDS: tuple[Command, ...] = (me, agenda, tasks, task, call)

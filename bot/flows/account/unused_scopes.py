@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from bot.core.cards import UnusedCard
 from bot.core.grants import Grant, GrantStatus
+from bot.core.messages import Destination
 from bot.core.people import UserKey
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.flows import tokens
@@ -68,7 +69,7 @@ async def offer(bot: Bot, user: UserKey) -> None:
     described = await platform.describe_scopes(scopes)
     language = await bot.database.read(lambda c: users.language(c, user))
     card = platform.render_card(UnusedCard(described, subject=now.isoformat()), language)
-    message = draft(bot, user, card, kind="notice", key=f"{new_id(now)}-unused")
+    message = draft(Destination(user), card, kind="notice", key=f"{new_id(now)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
         if is_muted(c, user) or not users.offer(c, user, now, now - OFFER_INTERVAL):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from bot.core.api import InsufficientScope, Refused
-from bot.core.calls import DeferredCall, Step, WaitsFor
+from bot.core.calls import DeferredCall, Wait, WaitsFor
 from bot.core.cards import ConfirmationCard
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import urlsafe
@@ -31,12 +31,14 @@ from bot.core.words import replies
 from bot.flows import administrators, cards
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls import api_calls
-from bot.flows.calls.suspend import Wait, keep_results, suspend
+from bot.flows.calls.run_state import Run
+from bot.flows.calls.suspend import keep_results, suspend
 from bot.flows.outbox import (
     Draft,
     can_change_cards,
     deliver_all,
     draft,
+    in_chat,
     insert_all,
     note,
     typed,
@@ -51,14 +53,14 @@ from bot.store.transaction import Connection
 
 async def ask_for_scopes(
     bot: Bot,
-    call: DeferredCall,
+    run: Run,
     needs: Requirement,
     grant: Grant | None,
-    steps: Sequence[Step],
     *,
     refused: InsufficientScope | Refused | None = None,
 ) -> None:
     """Suspend a claimed call until `needs` are granted, and show the user the card that asks for them."""
+    call = run.call
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
     live, records = await bot.database.read(
@@ -71,13 +73,13 @@ async def ask_for_scopes(
     choice, enabled = await choose(platform, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
         certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
-        await administrators.suspend_for_administrator(bot, call, needs, steps, named_by_platform=certain)
+        await administrators.suspend_for_administrator(bot, run, needs, named_by_platform=certain)
         return
     always = platform.always_asked
     room = platform.limits.scopes_per_link - len(always) - len((choice.scopes | wanted) - always)
     again = fit_into_link(formerly, choice.scopes | wanted | avoided, enabled, max(0, room))
     scopes = with_always_asked(choice.scopes | again, always, enabled, avoided)
-    claimed = await suspend_for_consent(bot, call, needs, scopes, grant, steps, live)
+    claimed = await suspend_for_consent(bot, run, needs, scopes, grant, live)
     if claimed is not None:
         bot.background(learn_time_zone(bot, call))
         await cards.show_claimed(bot, claimed, call)
@@ -154,11 +156,10 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 async def suspend_for_consent(
     bot: Bot,
-    call: DeferredCall,
+    run: Run,
     needs: Requirement,
     scopes: ScopeSet,
     grant: Grant | None,
-    steps: Sequence[Step],
     live: AuthorizationRequest | None,
 ) -> AuthorizationRequest | None:
     """Open or widen the request and suspend the call, in one transaction, with a note where the card may not be seen.
@@ -167,20 +168,21 @@ async def suspend_for_consent(
     claimed. Returns None if there is nothing to show: the card is up to date, another worker has claimed it, or a new
     grant suffices, in which case the call is queued again.
     """
+    call, now = run.call, utc_now()
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
-    now = utc_now()
     notes = await notes_on_earlier_card(bot, call, live, now)
     claim = bot.claim(call.user.app, now)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
         if granted_since(grant, grants.find(c, call.user), needs):
-            keep_results(c, call, steps)
-            calls.requeue(c, call.id, call.claim, now, call.first_failed_at)
+            keep_results(c, run)
+            calls.requeue(c, call, now, call.first_failed_at)
             return None, []
         ask = requests.Ask(scopes, call.command, call.expires_at)
         request = reopen_request(c, call, ask, now) or requests.open_request(c, call.user, ask, ticket, claim)
-        suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), now)
+        suspend(c, run, Wait(WaitsFor.AUTHORIZATION, needs, request.id), now)
+        bot.askers.remember(request.id, call.id, call.message_id)
         is_new = deliveries.is_held(request.card, claim)
         changed = request.card.message_id is not None and asks_more_than_shown(request, live)
         if changed and not can_change_cards(bot.platform_of(call.user)):
@@ -267,26 +269,23 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
     return (before is None or current.generation != before.generation) and is_met(needs, current.scopes)
 
 
-async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
+async def ask_to_confirm(bot: Bot, run: Run) -> None:
     """Suspend an old write until the user confirms it."""
-    now = utc_now()
+    call, now = run.call, utc_now()
     card = bot.platform_of(call.user).render_card(
         ConfirmationCard(call.id, typed_in_full(call), call.asked_at), call.language
     )
+    reply_to = call.message_id if in_direct_topic(call) else None
     message = draft(
-        bot,
-        call.user,
+        in_chat(call.user, call.chat, reply_to=reply_to, private=True),
         card,
         kind="confirmation_card",
         key=f"{call.id}-confirm",
-        chat=call.chat,
-        reply_to=call.message_id if in_direct_topic(call) else None,
-        private=True,
         call_id=call.id,
     )
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, Wait(WaitsFor.CONFIRMATION), now)
+        suspend(c, run, Wait(WaitsFor.CONFIRMATION), now)
         return insert_all(c, bot, [message])
 
     await deliver_all(bot, await api_calls.write(bot, call, work))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,14 +12,16 @@ from typing import TypeVar
 
 from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
+from bot.core.messages import Destination
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
-from bot.core.people import Identity
+from bot.core.people import Identity, UserKey
 from bot.core.platform import Platform
 from bot.core.requests import Attempt, AttemptStatus
 from bot.core.retry import spread
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.words import replies
+from bot.flows import correlation, observations
 from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import (
     AttemptEnd,
@@ -36,9 +37,6 @@ from bot.flows.outbox import deliver_all, draft, insert_all
 from bot.store import attempts, granted_scopes, grants, requests, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
-
-log = logging.getLogger(__name__)
-
 
 ACCESS_DENIED = "access_denied"
 """The `error` if the user declines (RFC 6749, section 4.1.2.1). Every other one is a failure."""
@@ -61,7 +59,7 @@ async def complete(bot: Bot, platform: Platform, response: Approved | Denied) ->
         if attempt is None:
             return AttemptEnd(reject(c, platform.app, state_digest, now))
         if isinstance(response, Denied):
-            return AttemptEnd(deny(c, attempt, response.error, now))
+            return AttemptEnd(deny(c, bot, attempt, response.error, now))
         return attempt, basis_of(c, attempt)
 
     consumed = await bot.database.write(work)
@@ -112,8 +110,9 @@ def reject(c: Connection, app: str, state_digest: str, now: datetime) -> Callbac
     return result
 
 
-def deny(c: Connection, attempt: Attempt, error: str, now: datetime) -> CallbackResult:
+def deny(c: Connection, bot: Bot, attempt: Attempt, error: str, now: datetime) -> CallbackResult:
     """Record an error response, in the transaction that consumes the state."""
+    correlation.learn(c, bot, attempt.request_id)
     if error != ACCESS_DENIED:
         # The page failed. The user has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", now)
@@ -129,8 +128,18 @@ async def redeem(
     """Exchange the code, check the owner of the token, and store the grant if that is the user who was asked."""
     user = attempt.user
     assert user is not None
+    with (
+        await correlation.of_request(bot, attempt.request_id, user),
+        bot.tracer.span("consent", is_arrival=True, platform=user.platform, attempt=attempt.id),
+    ):
+        return await exchange(bot, attempt, user, code, basis, claimed_at)
+
+
+async def exchange(
+    bot: Bot, attempt: Attempt, user: UserKey, code: Secret, basis: ExchangeBasis, claimed_at: datetime
+) -> CallbackResult:
     platform = bot.platform_of(user)
-    exchange = partial(
+    exchanging = partial(
         platform.exchange_code,
         code,
         redirect_uri=attempt.redirect_uri,
@@ -138,7 +147,7 @@ async def redeem(
         scopes=basis.scopes if basis.named else None,
         strict=was_revoked(basis.grant),
     )
-    tokens = await with_retries(exchange, is_unanswered)
+    tokens = await with_retries(exchanging, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
     if utc_now() - claimed_at > bot.lease / 8:
@@ -222,10 +231,7 @@ def is_unanswered(result: object) -> bool:
 
 
 async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> CallbackResult:
-    log.warning(
-        "code exchange failed",
-        extra={"attempt": attempt.id, "problem": refusal.problem.value, "code": refusal.code},
-    )
+    observations.exchange_failed(bot, attempt, refusal)
     outcome = f"exchange_{refusal.problem.value}_{refusal.code}"
     match refusal.problem:
         case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:
@@ -255,7 +261,7 @@ async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 
     def work(c: Connection) -> list[OutgoingMessage]:
         content = bot.platform_of(user).render_reply(replies.wrong_account(), users.language(c, user))
-        notice = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
+        notice = draft(Destination(user), content, kind="notice", key=f"{attempt.request_id}-other-account")
         fail_attempt(c, attempt, attempts.WRONG_PERSON, now)
         request = requests.live_of(c, user)
         is_live = request is not None and request.id == attempt.request_id

@@ -19,12 +19,14 @@ from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceS
 from bot.core.retry import doubled
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
+from bot.flows import correlation, observations
 from bot.flows.authorize.callback import allowed_scopes, is_unanswered, with_retries
 from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import Completion, Consented, store_grant
 from bot.flows.authorize.open import link_scopes, was_revoked
 from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import expiry_time
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
 from bot.store.cards import show
@@ -51,6 +53,11 @@ REQUEST_TIMEOUT = timedelta(minutes=2)
 async def start_device_authorization(bot: Bot, request: AuthorizationRequest, max_wait: float) -> bool:
     """Request a device code, unless one is live. Returns False if that takes longer than `max_wait` seconds: then this or
     another process updates the card later."""
+    with await correlation.of_request(bot, request.id, request.user):
+        return await start(bot, request, max_wait)
+
+
+async def start(bot: Bot, request: AuthorizationRequest, max_wait: float) -> bool:
     now = utc_now()
     fresh = await bot.database.write(lambda c: begin(c, bot, request, now))
     if fresh is None:
@@ -103,15 +110,7 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
             now < device.created_at + REQUEST_TIMEOUT
         ):
-            log.warning(
-                "no device code yet",
-                extra={
-                    "device": device.id,
-                    "problem": answer.problem.value,
-                    "reason": answer.message,
-                    "failures": device.failures,
-                },
-            )
+            observations.device_failed(bot, device, answer)
             until = retry_time(now, device.failures, None)
             await postpone(bot, device, until, device.interval, device.failures + 1)
         case TokenRefused():
@@ -150,13 +149,14 @@ async def continue_due(bot: Bot) -> None:
 
 
 async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
-    if device.status is DeviceStatus.REQUESTING:
-        await request_device_code(bot, device)
-        bot.signals.upkeep.set()
-    elif device.device_code is None:
-        await end(bot, device, DeviceStatus.FAILED, "code_lost")
-    else:
-        await bot.run_to_completion(poll(bot, device, device.device_code))
+    with await correlation.of_request(bot, device.request_id, device.user):
+        if device.status is DeviceStatus.REQUESTING:
+            await request_device_code(bot, device)
+            bot.signals.upkeep.set()
+        elif device.device_code is None:
+            await end(bot, device, DeviceStatus.FAILED, "code_lost")
+        else:
+            await bot.run_to_completion(poll(bot, device, device.device_code))
 
 
 async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
@@ -185,12 +185,15 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
     """Postpone the next poll. After a failure the pause doubles (RFC 8628, section 3.5)."""
     now = utc_now()
     assert device.expires_at is not None
-    if now >= device.expires_at:
+    if expiry_time() >= device.expires_at:
         await end(bot, device, DeviceStatus.EXPIRED, "expired")
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await postpone(bot, device, min(now + pause, device.expires_at), interval, failures)
+    until = now + pause
+    if now < device.expires_at < until:
+        until = device.expires_at
+    await postpone(bot, device, until, interval, failures)
 
 
 async def postpone(
@@ -207,6 +210,11 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
     """Check the owner of the tokens, and store the grant if that is the user who was asked."""
     # The code is used up: another worker that claimed it now would be refused, and the tokens would be lost.
     await postpone(bot, device, utc_now() + bot.lease, device.interval, device.failures)
+    with bot.tracer.span("consent", platform=device.user.platform, device=device.id):
+        await identify_and_store(bot, device, tokens)
+
+
+async def identify_and_store(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
@@ -274,10 +282,7 @@ OUTCOMES = {
 
 
 async def fail(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
-    log.warning(
-        "device authorization failed",
-        extra={"device": device.id, "problem": refusal.problem.value, "code": refusal.code},
-    )
+    observations.device_failed(bot, device, refusal)
     await end(bot, device, DeviceStatus.FAILED, OUTCOMES.get(refusal.problem, "not_completed"))
 
 

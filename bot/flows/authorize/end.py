@@ -14,7 +14,9 @@ from bot.core.scopes import OFFLINE_ACCESS, named
 from bot.core.words import replies
 from bot.flows.authorize.token_revocation import revoke_tokens
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import NEVER, expiry_time
 from bot.flows.outbox import (
+    Draft,
     answer,
     declined,
     deliver_all,
@@ -81,8 +83,9 @@ async def cancel_in_batches(
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
         users.lock(c, user)
         waiting = waiting_before(c, user, before)
-        ended_calls, messages = cancel_each(c, bot, waiting[:CANCEL_BATCH], utc_now())
-        return ended_calls, messages, len(waiting) > 2 * CANCEL_BATCH
+        ended_calls, answers = cancel_each(c, bot, waiting[:CANCEL_BATCH], utc_now())
+        # Each has its own answer, because a crash before the last batch would forget to name them.
+        return ended_calls, insert_all(c, bot, answers), len(waiting) > 2 * CANCEL_BATCH
 
     has_more = len(await bot.database.read(lambda c: waiting_before(c, user, before))) > CANCEL_BATCH
     while has_more:
@@ -107,30 +110,27 @@ def cancel_waiting(
     """Cancel all waiting calls of a user, and close the open request. Locks the user. Returns the calls and answers.
 
     With `before`, the call that asks for the cancellation, cancel only calls that were asked before it, including running
-    ones, because these may be about to be suspended.
+    ones, because these may be about to be suspended. Its answer names them, so they get their own only where that shows
+    which message it belongs to.
     """
     users.lock(c, user)
     dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), now)
     if before is not None:
         for call in calls.stop_running(c, before, "cancelled_by_user", now):
             dropped.append(call)
-            messages += insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
+            messages.append(answer(bot, call, replies.cancelled(typed(call))))
     narrow_or_close_request(c, user, dropped, "cancelled_by_user", now)
-    return dropped, messages
+    if before is not None and not bot.platform_of(user).quotes_messages:
+        messages = []
+    return dropped, insert_all(c, bot, messages)
 
 
 def cancel_each(
     c: Connection, bot: Bot, waiting: Sequence[DeferredCall], now: datetime
-) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
+) -> tuple[list[DeferredCall], list[Draft]]:
     """Cancel these calls. Returns those that were still waiting, and their answers."""
-    dropped: list[DeferredCall] = []
-    messages: list[OutgoingMessage] = []
-    for call in waiting:
-        cancelled, answers = cancel_and_answer(c, bot, call, now)
-        if cancelled:
-            dropped.append(call)
-            messages += answers
-    return dropped, messages
+    dropped = [call for call in waiting if calls.cancel(c, call.id, "cancelled_by_user", now)]
+    return dropped, [answer(bot, call, replies.cancelled(typed(call))) for call in dropped]
 
 
 def cancel_and_answer(
@@ -231,7 +231,9 @@ def end_grant(c: Connection, user: UserKey, reason: str, now: datetime) -> bool:
 
 async def expire_overdue(bot: Bot) -> None:
     """Expire calls that waited too long, and overdue requests. The card says so, or a message if the card cannot."""
-    now = utc_now()
+    now = expiry_time()
+    if now == NEVER:
+        return
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
         ended_calls: list[DeferredCall] = []

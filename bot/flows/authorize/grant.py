@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from bot.core.calls import DeferredCall
 from bot.core.grants import Grant, GrantStatus
+from bot.core.messages import Destination
 from bot.core.oauth import TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
@@ -126,9 +127,8 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         unrequested = granted_scopes.unrequested(c, user) - asked
         # If the response states no scopes, the tokens have those that the exchange named: asked for, or held.
         granted = tokens.scopes if tokens.scopes is not None else asked | (held - unrequested)
-        grant = grants.save(
-            c, user, before, tokens, scopes=granted, unrequested=unrequested, endpoint=endpoint, now=now
-        )
+        new = grants.NewTokens(tokens, granted, unrequested)
+        grant = grants.save(c, user, before, new, endpoint=endpoint, now=now)
         users.consented(c, user, identity, now)
         audit.write(
             c,
@@ -166,7 +166,7 @@ def lost_scopes_notice(c: Connection, bot: Bot, consent: Consented, lost: ScopeS
     """Return a private notice of the scopes that were lost. No call waits for them, so no card says so."""
     reply = replies.scopes_dropped(join_scopes(lost))
     content = bot.platform_of(consent.user).render_reply(reply, users.language(c, consent.user))
-    return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
+    return draft(Destination(consent.user), content, kind="notice", key=f"{consent.subject[1]}-lost")
 
 
 @dataclass(frozen=True, slots=True)

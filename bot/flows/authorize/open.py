@@ -12,6 +12,7 @@ from bot.core.oauth import STATE_BYTES, VERIFIER_BYTES, digest, new_attempt
 from bot.core.requests import AttemptKind, AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
+from bot.flows import correlation
 from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.store import attempts, audit, grants, requests
@@ -95,6 +96,13 @@ async def start_attempt(
     bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
 ) -> StartedAttempt | LinkUnavailable:
     """Start an attempt with a new state, and with a PKCE pair if `pkce`."""
+    with await correlation.of_request(bot, request.id, request.user):
+        return await begin_attempt(bot, request, redirect_uri, pkce=pkce)
+
+
+async def begin_attempt(
+    bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
+) -> StartedAttempt | LinkUnavailable:
     # Checked before any request to the platform, because anyone who has the link can open it repeatedly.
     full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, utc_now())))
     if full is not None:
@@ -117,7 +125,7 @@ async def start_attempt(
     )
 
     def work(c: Connection) -> StartedAttempt | LinkUnavailable:
-        first = not attempts.was_opened(c, request.id, scopes)
+        first = request.opened_at is None or not attempts.was_opened(c, request.id, scopes)
         full = attempts.begin(c, attempt, now=now, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_PER_DAY)
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY

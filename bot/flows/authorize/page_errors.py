@@ -14,7 +14,7 @@ from datetime import datetime
 from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import PageError
 from bot.core.language import Words
-from bot.core.messages import Reply
+from bot.core.messages import Destination, Reply
 from bot.core.platform import Platform
 from bot.core.requests import FOR_ADMINISTRATOR, AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_always_asked
@@ -214,4 +214,5 @@ def notice(
     key = f"{request.id}-{error.value[0]}/{admin[-12:]}"
     platform = bot.platform_of(request.user)
     user = platform.user_key(admin, request.user.tenant_key)
-    return draft(bot, user, platform.render_reply(reply, users.language(c, user)), kind="notice", key=key)
+    content = platform.render_reply(reply, users.language(c, user))
+    return draft(Destination(user), content, kind="notice", key=key)

@@ -1,22 +1,25 @@
-"""Steps that the bot carries out itself: reading the grant, requiring scopes, cancelling, ending the grant."""
+"""Steps that the bot carries out itself: reading the grant, requiring scopes, cancelling, ending the grant, and what
+replaces the buttons of plain cards."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from bot.core.api import Json
-from bot.core.calls import DeferredCall, Step
-from bot.core.commands import CancelWaiting, EndGrant, RequireScopes, Result
+from bot.core.calls import DeferredCall, Step, WaitsFor
+from bot.core.commands import CancelWaiting, ConfirmWrite, EndGrant, RequireScopes, Result
 from bot.core.errors import LeaseLost
 from bot.core.grants import REVOKED_BY_USER, Grant, GrantStatus
 from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet, is_met, named
+from bot.flows import administrators
 from bot.flows.authorize.ask import ask_for_scopes
-from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
+from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant, waiting_before
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls import api_calls
 from bot.flows.calls.run_state import Run
-from bot.flows.outbox import deliver_all, typed
+from bot.flows.outbox import deliver_all, typed, typed_in_full
 from bot.store import call_steps, calls, grants
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -56,7 +59,7 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
         granted = await describe_scopes(bot, run.call.user, asked & grant.scopes)
         run.add(move, Result(value={"scopes": granted}))
         return True
-    await ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)
+    await ask_for_scopes(bot, run, move.requirement, grant)
     return False
 
 
@@ -78,3 +81,54 @@ async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> N
     run.steps, messages = await api_calls.write(bot, call, work)
     bot.signals.upkeep.set()
     await deliver_all(bot, messages)
+
+
+# --- instead of the buttons of cards -----------------------------------------------------------------------
+
+
+async def confirm_write(bot: Bot, run: Run, move: ConfirmWrite) -> None:
+    """Confirm one of the user's old writes, and record the result in the same transaction.
+
+    Only writes that were asked for before this command can be meant by it.
+    """
+    call, now = run.call, utc_now()
+
+    def work(c: Connection) -> list[Step]:
+        waiting = [
+            each for each in waiting_before(c, call.user, call) if each.waits_for is WaitsFor.CONFIRMATION
+        ]
+        codes = codes_of(waiting)
+        chosen = [each for each, code in zip(waiting, codes, strict=True) if move.code in {"", code}]
+        confirmed = len(chosen) == 1 and calls.confirm(c, chosen[0].id, now)
+        result: Json = {
+            "confirmed": typed_in_full(chosen[0]) if confirmed else None,
+            "waiting": [[code, typed_in_full(each)] for each, code in zip(waiting, codes, strict=True)],
+        }
+        steps = run.with_result(move, Result(value=result))
+        if not call_steps.record_results(c, call.id, call.claim, steps):
+            raise LeaseLost
+        return steps
+
+    run.steps = await bot.database.write(work)
+    bot.signals.calls.set()
+
+
+SHORTEST_CODE = 4
+
+
+def codes_of(waiting: Sequence[DeferredCall]) -> list[str]:
+    """Return a short code for each call: the end of its id, as long as needed to tell them apart."""
+    ids = [each.id for each in waiting]
+    length = SHORTEST_CODE
+    while len({each[-length:] for each in ids}) < len(ids):
+        length += 1
+    return [each[-length:] for each in ids]
+
+
+async def check_scopes(bot: Bot, call: DeferredCall) -> Json:
+    """Return the result of `CheckScopes`."""
+    if not await bot.is_administrator(call.user):
+        return {"administrator": False, "released": 0}
+    platform = bot.platform_of(call.user)
+    released = await administrators.release_enabled(bot, platform, asked_by_administrator=True)
+    return {"administrator": True, "released": released}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.core.calls import CallStatus, DeferredCall
+from bot.core.cards import Action
 from bot.core.errors import LeaseLost
 from bot.core.messages import Reply
 from bot.core.scopes import ScopeSet
@@ -33,10 +34,16 @@ class End:
     """Whether all members of a group see the reply."""
     used: ScopeSet | None = None
     """The scopes that the call needed, if it used the grant."""
+    reason: str = ""
+    """What the platform said last, with its log id, for operators."""
+
+    @property
+    def offers_retry(self) -> bool:
+        return self.reply.control is not None and self.reply.control.action == Action.RETRY
 
 
-def failed(outcome: str, reply: Reply) -> End:
-    return End(CallStatus.FAILED, outcome, reply)
+def failed(outcome: str, reply: Reply, reason: str = "") -> End:
+    return End(CallStatus.FAILED, outcome, reply, reason=reason)
 
 
 def outcome_unknown(call: DeferredCall) -> End:
@@ -51,7 +58,9 @@ async def finish(bot: Bot, call: DeferredCall, end: End) -> None:
     draft, now = answer(bot, call, end.reply, public=end.public), utc_now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
-        if not calls.settle(c, call.id, call.claim, end.status, end.outcome, now):
+        if not calls.settle(
+            c, call, end.status, end.outcome, now, reason=end.reason, repeatable=end.offers_retry
+        ):
             return finish_recalled(c, bot, call, end, now)
         if end.used is not None:
             grants.touch(c, call.user, now)
@@ -80,7 +89,9 @@ async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
         digest = hashlib.sha256(content.body.encode()).digest()
         before = bot.repeated_answers.record(asked, digest, call.id)
         # Another replica may have given a different answer since, or that answer may not have been delivered.
-        if before and before == await bot.database.read(lambda c: calls.answered_before(c, call)):
+        if before and bot.repeated_answers.is_latest(
+            before, asked, await bot.database.read(lambda c: calls.answered_with(c, call, limit=100))
+        ):
             reply = replies.same_as_above(reply, typed(call))
     public = not (run.command.private or reply.confidential or refused)
     if public and call.chat.kind == "group" and run.has_acted:
@@ -106,7 +117,7 @@ def finish_recalled(
     """
     wrote = call_steps.has_written(c, call.id)
     status, outcome = (end.status, end.outcome) if wrote else (CallStatus.CANCELLED, "recalled")
-    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, now):
+    if not calls.settle_recalled(c, call, status, outcome, now):
         return None
     return insert_all(c, bot, [private_answer(bot, call, end.reply)]) if wrote else []
 

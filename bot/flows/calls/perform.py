@@ -48,7 +48,7 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, tokens
+from bot.flows import administrators, observations, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
@@ -57,7 +57,7 @@ from bot.flows.calls.finish import failed, finish, finish_unknown
 from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import finished
 from bot.flows.outbox import typed
-from bot.store import call_steps, calls
+from bot.store import call_steps, calls, scope_waits
 from bot.store.transaction import Connection
 
 OTHER_REPLICA_DELAY = timedelta(seconds=2)
@@ -79,6 +79,8 @@ class CallAttempt:
 async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
     """Make an API call and carry out the decision on its outcome. Returns whether the call may continue."""
     sent_before = run.pending.first_sent_at if run.pending else None
+    if sent_before is not None and run.call.takeovers:
+        api_calls.note_lost(bot, run.call, len(run.results), move, sent_before)
     if move.write is not None and not may_send(move.write, sent_before, utc_now()):
         await finish_unknown(bot, run)
         return False
@@ -88,16 +90,18 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
         if isinstance(usable, tokens.Unusable):
             outcome: Outcome | NoToken = usable.outcome
         elif is_unconfirmed(run, move, sent_before):
-            await ask_to_confirm(bot, run.call, run.steps)
+            await ask_to_confirm(bot, run)
             return False
         else:
             run.used_grant = True
+            observations.grant_used(bot, run.call, usable.grant)
             run.first_in_a_day = unused_scopes.is_first_use_today(usable.grant)
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
         attempt = CallAttempt(move, outcome, usable.grant, refreshed=rejected is not None)
-        decision = after_call(outcome, situation(run, attempt))
+        enabled_at = await last_enabled(bot, run, outcome)
+        decision = after_call(outcome, situation(run, attempt, enabled_at))
         if not isinstance(decision, Refresh):
             return await carry_out(bot, run, attempt, decision)
         assert isinstance(usable, tokens.Usable)
@@ -139,13 +143,22 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     return outcome
 
 
-def situation(run: Run, attempt: CallAttempt) -> Situation:
+async def last_enabled(bot: Bot, run: Run, outcome: Outcome | NoToken) -> datetime | None:
+    """Return when an administrator last stated that a scope is enabled which is refused nevertheless."""
+    if not isinstance(outcome, InsufficientScope) or outcome.user_must_grant or not run.call.consents:
+        return None
+    user, scopes = run.call.user, named(outcome.requirement)
+    return await bot.database.read(lambda c: scope_waits.last_enabled(c, user.platform, user.app_id, scopes))
+
+
+def situation(run: Run, attempt: CallAttempt, enabled_at: datetime | None) -> Situation:
     call = run.call
     return Situation(
         now=utc_now(),
         declared=run.command.needs(call.arguments),
         held=attempt.grant.scopes if attempt.grant else frozenset(),
         authorized_at=attempt.grant.authorized_at if attempt.grant else None,
+        enabled_at=enabled_at,
         write=attempt.move.write,
         first_sent_at=run.pending.first_sent_at if run.pending else None,
         refreshed=attempt.refreshed,
@@ -167,7 +180,7 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
             return True
         case Suspend(needs):
             refused = outcome if isinstance(outcome, InsufficientScope | Refused) else None
-            await ask_for_scopes(bot, call, needs, attempt.grant, run.steps, refused=refused)
+            await ask_for_scopes(bot, run, needs, attempt.grant, refused=refused)
         case AwaitAdministrator(needs):
             certain = (
                 named(outcome.requirement)
@@ -176,12 +189,12 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
             )
             guess = isinstance(outcome, InsufficientScope)
             await administrators.suspend_for_administrator(
-                bot, call, needs, run.steps, named_by_platform=certain, guess=guess
+                bot, run, needs, named_by_platform=certain, guess=guess
             )
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(reason, last):
-            await finish(bot, call, failed(reason.value, reply_to(run, reason, last)))
+            await finish(bot, call, failed(reason.value, reply_to(run, reason, last), detail_of(last)))
         case OutcomeUnknown():
             await finish_unknown(bot, run)
         case Refresh():
@@ -258,7 +271,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     def work(c: Connection) -> None:
         if call_steps.record_results(c, call.id, call.claim, results):
             due_at = calls.schedule_in_order(c, call, at, utc_now()) if failed else at
-            calls.requeue(c, call.id, call.claim, due_at, first_failed_at, made_step=failed)
+            calls.requeue(c, call, due_at, first_failed_at, made_step=failed)
 
     await api_calls.write(bot, call, work)
 

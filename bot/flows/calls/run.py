@@ -15,6 +15,8 @@ from bot.core.calls import CallStatus, DeferredCall
 from bot.core.commands import (
     ApiRefused,
     CancelWaiting,
+    CheckScopes,
+    ConfirmWrite,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -26,10 +28,17 @@ from bot.core.errors import CannotOpenSecret, CommandMistake, LeaseLost
 from bot.core.messages import Reply
 from bot.core.words import replies
 from bot.core.words.refusals import explain_refusal
+from bot.flows import observations
 from bot.flows.account import unused_scopes
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls import api_calls
-from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
+from bot.flows.calls.botcalls import (
+    cancel_or_end,
+    check_scopes,
+    confirm_write,
+    describe_grant,
+    require_scopes,
+)
 from bot.flows.calls.finish import (
     End,
     failed,
@@ -39,8 +48,9 @@ from bot.flows.calls.finish import (
     outcome_unknown,
     stop_if_recalled,
 )
-from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
+from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, detail_of, put_back
 from bot.flows.calls.run_state import Run
+from bot.flows.clock import expiry_time
 from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
 from bot.store import call_steps, calls, users
@@ -58,11 +68,9 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     """Prepare a claimed call. Returns None if it was settled without running, or cannot run in this process."""
     now = utc_now()
     if call.genuine is None:
-        log.warning("another replica has the key of this call", extra={"call": call.id})
+        observations.key_missing(bot, call)
         due_at = now + OTHER_REPLICA_DELAY
-        await bot.database.write(
-            lambda c: calls.requeue(c, call.id, call.claim, due_at, call.first_failed_at)
-        )
+        await bot.database.write(lambda c: calls.requeue(c, call, due_at, call.first_failed_at))
         return None
     if not call.genuine:
         # Rejected without a reply, because a forged row may name any user.
@@ -148,25 +156,26 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
-        if run.call.expires_at <= utc_now() and not run.has_written:
+        if run.call.expires_at <= expiry_time() and not run.has_written:
             await expire(bot, run.call)
             return
         if run.call.recalled_at is not None and not run.pending and not is_done(run):
             raise LeaseLost
-        while await make_step(bot, run):
+        while await traced_step(bot, run):
             pass
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
-            log.warning("lease lost", extra={"call": run.call.id})
-    except CannotOpenSecret as error:
-        log.warning(
-            "another replica has the key of this call", extra={"call": run.call.id, "reason": str(error)}
-        )
+            observations.lease_lost(run.call)
+    except CannotOpenSecret:
+        observations.key_missing(bot, run.call)
         await put_back(bot, run, utc_now() + OTHER_REPLICA_DELAY)
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
-        await finish(bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset()))
+        why = detail_of(refusal.outcome)
+        await finish(
+            bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset(), reason=why)
+        )
     except asyncio.CancelledError:
         await asyncio.shield(put_back(bot, run, utc_now()))
         raise
@@ -200,6 +209,11 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
         await finish(bot, run.call, failed("crashed", replies.crashed(typed(run.call))))
 
 
+async def traced_step(bot: Bot, run: Run) -> bool:
+    with bot.tracer.span("call step", step=len(run.results)):
+        return await make_step(bot, run)
+
+
 async def make_step(bot: Bot, run: Run) -> bool:
     """Make one step. Returns whether the call may continue."""
     with TimeLimit(run.command.typed):
@@ -219,6 +233,12 @@ async def make_step(bot: Bot, run: Run) -> bool:
             return await require_scopes(bot, run, move)
         case CancelWaiting() | EndGrant():
             await cancel_or_end(bot, run, move)
+            return True
+        case ConfirmWrite():
+            await confirm_write(bot, run, move)
+            return True
+        case CheckScopes():
+            run.add(move, Result(value=await check_scopes(bot, run.call)))
             return True
         case _:
             assert_never(move)

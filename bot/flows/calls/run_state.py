@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 
 from bot.core.api import ApiCall, Json, Refused
 from bot.core.calls import DeferredCall, Step
-from bot.core.commands import Ask, BotCall, CancelWaiting, Command, EndGrant, Result, fingerprint
+from bot.core.commands import (
+    Ask,
+    BotCall,
+    CancelWaiting,
+    Command,
+    ConfirmWrite,
+    EndGrant,
+    Result,
+    fingerprint,
+)
 from bot.core.scopes import ScopeSet, named
 from bot.flows.bot import utc_now
 
@@ -71,7 +80,7 @@ class Run:
         match move:
             case ApiCall(write=write):
                 is_write = write is not None
-            case CancelWaiting() | EndGrant():
+            case CancelWaiting() | EndGrant() | ConfirmWrite():
                 # Carried out in the transaction that records it.
                 is_write, sent_at = True, utc_now()
             case _:

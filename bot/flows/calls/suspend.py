@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from bot.core.calls import DeferredCall, Step, WaitsFor
+from bot.core.calls import Step, Wait
 from bot.core.errors import LeaseLost
-from bot.core.scopes import Requirement
+from bot.flows.calls.run_state import Run
 from bot.store import call_steps, calls
 from bot.store.transaction import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """What a suspended call waits for."""
-
-    kind: WaitsFor
-    needs: Requirement = ()
-    request_id: str | None = None
-    """The authorization request that asks for its scopes."""
-    retried_at: datetime | None = None
-    """The earliest time of the next attempt, if an attempt has failed during the wait."""
-
-
-def suspend(c: Connection, call: DeferredCall, steps: Sequence[Step], wait: Wait, now: datetime) -> None:
+def suspend(c: Connection, run: Run, wait: Wait, now: datetime) -> None:
     """Suspend a claimed call. Raises LeaseLost if another worker has claimed the call."""
-    keep_results(c, call, steps)
-    suspended = calls.suspend(
-        c,
-        call.id,
-        call.claim,
-        wait.kind,
-        wait.needs,
-        wait.request_id,
-        now,
-        confirmed=call.confirmed,
-        again=wait.retried_at,
-    )
-    if not suspended:
+    keep_results(c, run)
+    if not calls.suspend(c, run.call, wait, now):
         raise LeaseLost
 
 
-def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
+def keep_results(c: Connection, run: Run) -> None:
     """Record the results of a call, in a transaction that then checks the claim itself.
 
     Raises LeaseLost if another worker has claimed the call.
     """
-    is_new = call.claim == 1 and not steps
-    if not is_new and not call_steps.record_results(c, call.id, call.claim, finished(steps)):
+    call, is_new = run.call, run.call.claim == 1 and not run.steps
+    if not is_new and not call_steps.record_results(c, call.id, call.claim, finished(run.steps)):
         raise LeaseLost
 
 

@@ -20,9 +20,13 @@ from tests.scenarios.crash_world import SUCCEEDED, Figures, Kind, MortalWorld
 from tests.scenarios.dingtalk.conftest import IN_CLIENT, buttons_of, dingtalk_world_in
 from tests.scenarios.world import World
 
+INSTEAD = {"not_now": "/cancel", "confirm": "/confirm", "discard": "/cancel"}
+"""What a person sends who has no button to press."""
+
 
 class DingTalkMortalWorld(MortalWorld):
     title_field = "subject"
+    silent_ends = frozenset({"not_now", "cancelled_by_user"})
 
     @property
     def changes_cards(self) -> bool:
@@ -50,12 +54,25 @@ class DingTalkMortalWorld(MortalWorld):
         return any(each.get("id", "").split(":")[0] == action for each in buttons_of(card))
 
     async def press(self, person: Any, card: Any, action: str, message: str) -> None:
-        """Without the button the person sends the command that the card names."""
-        if not self.changes_cards and action == "not_now":
-            await self.say(person, "/cancel", ends=SUCCEEDED)
-            await self.until(lambda: self.answered(message), "the answer to what was cancelled")
+        """Without the button the person sends the command that the card names, again if nothing comes of it."""
+        if self.changes_cards:
+            await super().press(person, card, action, message)
             return
-        await super().press(person, card, action, message)
+        while not await self.answered(message):
+            await self.say(person, INSTEAD[action], ends=SUCCEEDED)
+            with contextlib.suppress(AssertionError):
+                await self.until(lambda: self.answered(message), "the answer", 8)
+
+    async def have_it_checked(self, administrator: Any, card: Any, news: Any) -> None:
+        """The administrator has the bot check again until there is news of it."""
+        while not await news():
+            if self.changes_cards:
+                if self.offers(card, "check_again"):
+                    await self.world.click(administrator, card, "check_again")
+            else:
+                await self.say(administrator, "/check", ends=SUCCEEDED)
+            with contextlib.suppress(AssertionError):
+                await self.until(news, "news", 8)
 
     async def consent_in_client(self, person: Any, card: Any) -> str:
         world = self.world

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bot.core.words import cards as card_words
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
-from tests.scenarios.crash_world import CANCELLED, PERHAPS
+from tests.scenarios.card_content import text_of
+from tests.scenarios.crash_world import CANCELLED, PERHAPS, SUCCEEDED
 from tests.scenarios.dingtalk.mortal import DingTalkMortalWorld
 
 STORIES: dict[str, Callable[[DingTalkMortalWorld], Awaitable[None]]] = {}
@@ -112,11 +115,69 @@ async def a_stumbling_platform(world: DingTalkMortalWorld) -> None:
     await world.ask(world.sam, task(world, "nineteenth"), ends=PERHAPS)
 
 
+@story
+async def confirmed(world: DingTalkMortalWorld) -> None:
+    """The write was asked for two hours ago, by the platform's clock."""
+    world.world.tenant.clock.wall = lambda: time.time() - 7200
+    for title, action in (("twentieth", "confirm"), ("twenty-first", "discard")):
+        ends = SUCCEEDED if action == "confirm" else CANCELLED
+        message = await world.say(world.sam, f"/task {title}", ends=ends)
+
+        async def question(since: str = message) -> Any:
+            if card := await world.is_asked(world.sam):
+                await world.consent(world.sam, card)
+            said = world.world.from_bot(world.world.direct(world.sam), since)
+            return next((m for m in said if card_words.CONFIRM_TITLE.en in text_of(m.content)), None)
+
+        card = await world.until(question, "the question whether it is still wanted")
+        await world.press(world.sam, card, action, message)
+
+
+@story
+async def confirmed_on_an_interactive_card(world: DingTalkMortalWorld) -> None:
+    await confirmed(world)
+
+
+@story
+async def waiting_for_the_administrator(world: DingTalkMortalWorld) -> None:
+    """The consent comes before the administrator's change, so another one has to follow it."""
+    scope = "Todo.Todo.Write"
+    await world.world.control("app-scopes", scope=scope, user=False)
+    message = await world.say(world.sam, "/task twenty-second")
+
+    async def told() -> Any:
+        if card := await world.is_asked(world.sam):
+            await world.consent(world.sam, card)
+        said = world.world.from_bot(world.world.direct(world.ada))
+        return next((m for m in said if scope in text_of(m.content)), None)
+
+    async def news() -> Any:
+        return await world.answered(message) or await world.is_asked(world.sam)
+
+    card = await world.until(told, "the administrator to be told")
+    await world.until(lambda: waits_for_administrator(world, message), "the wait for the administrator")
+    await world.world.control("app-scopes", scope=scope, user=True)
+    await world.have_it_checked(world.ada, card, news)
+    await world.see_to(message, world.sam)
+
+
+async def waits_for_administrator(world: DingTalkMortalWorld, message: str) -> Any:
+    statement = "SELECT 1 FROM deferred_calls WHERE message_id = :message AND waits_for = 'administrator'"
+    return await world.rows(statement, message=message)
+
+
+@story
+async def waiting_for_the_administrator_on_interactive_cards(world: DingTalkMortalWorld) -> None:
+    await waiting_for_the_administrator(world)
+
+
 TEMPLATE = {"DINGTALK_CARD_TEMPLATE_ID": TEMPLATE_ID}
 
 SETTINGS = {
     "expired": {"BOT_DEFERRED_TTL": "3"},
     "refused_on_an_interactive_card": TEMPLATE,
     "on_interactive_cards": TEMPLATE,
+    "confirmed_on_an_interactive_card": TEMPLATE,
+    "waiting_for_the_administrator_on_interactive_cards": TEMPLATE,
 }
 """What a story needs of the bot."""

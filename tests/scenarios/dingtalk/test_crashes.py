@@ -34,6 +34,16 @@ DANGEROUS = {
         "calls.perform.record:write:before",
     ),
     "refreshed": ("tokens.refresh:refresh:after",),
+    "confirmed": (
+        "authorize.ask.ask_to_confirm:write:after",
+        "calls.botcalls.confirm_write:write:after",
+        "calls.botcalls.cancel_or_end:write:after",
+    ),
+    "waiting_for_the_administrator": (
+        "administrators.suspend_for_administrator:write:after",
+        "administrators.release_enabled:write:after",
+    ),
+    "waiting_for_the_administrator_on_interactive_cards": ("administrators.release_enabled:write:after",),
     "on_interactive_cards": (
         "outbox.send_by_any_route:send:after",
         "cards.send_or_update:update_card:after",

@@ -25,7 +25,7 @@ class Button:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class RenderedMessage:
     title: str
     text: str
     """Markdown."""
@@ -43,13 +43,13 @@ class Drawing:
         return f"### {markdown.escape(self.title)}\n\n{self.text}" if self.heading else self.text
 
 
-def content_of(drawing: Drawing, kind: str = MESSAGE) -> Content:
+def content_of(rendered: RenderedMessage, kind: str = MESSAGE) -> Content:
     fields = {
-        "title": drawing.title,
-        "text": drawing.text,
-        "status": drawing.status,
-        "heading": drawing.heading,
-        "plain_hint": drawing.plain_hint,
+        "title": rendered.title,
+        "text": rendered.text,
+        "status": rendered.status,
+        "heading": rendered.heading,
+        "plain_hint": rendered.plain_hint,
         "buttons": [
             {
                 "text": each.text,
@@ -58,47 +58,47 @@ def content_of(drawing: Drawing, kind: str = MESSAGE) -> Content:
                 "subject": each.subject,
                 "primary": each.primary,
             }
-            for each in drawing.buttons
+            for each in rendered.buttons
         ],
     }
     return Content(kind, markdown.to_json(fields))
 
 
-def drawing_of(content: Content) -> Drawing:
+def parse_content(content: Content) -> RenderedMessage:
     fields = json.loads(content.body)
     buttons = tuple(Button(**each) for each in fields.pop("buttons"))
-    return Drawing(**fields, buttons=buttons)
+    return RenderedMessage(**fields, buttons=buttons)
 
 
 # --- as a message -------------------------------------------------------------------------------------
 
 
-def as_plain_text(drawing: Drawing) -> str:
+def as_plain_text(rendered: RenderedMessage) -> str:
     """Return everything but the buttons as Markdown."""
-    parts = (drawing.full_text, drawing.plain_hint, drawing.status)
+    parts = (rendered.full_text, rendered.plain_hint, rendered.status)
     return "\n\n".join(part for part in parts if part)
 
 
-def link_of(drawing: Drawing) -> Button | None:
-    return next((each for each in drawing.buttons if each.url), None)
+def link_of(rendered: RenderedMessage) -> Button | None:
+    return next((each for each in rendered.buttons if each.url), None)
 
 
-def as_robot_message(drawing: Drawing) -> tuple[str, Json]:
+def as_robot_message(rendered: RenderedMessage) -> tuple[str, Json]:
     """Return `msgKey` and `msgParam`: an action card if there is a link, else Markdown."""
-    text, link = as_plain_text(drawing), link_of(drawing)
+    text, link = as_plain_text(rendered), link_of(rendered)
     if link is None:
-        return "sampleMarkdown", {"title": drawing.title, "text": text}
+        return "sampleMarkdown", {"title": rendered.title, "text": text}
     return "sampleActionCard", {
-        "title": drawing.title,
+        "title": rendered.title,
         "text": text,
         "singleTitle": link.text,
         "singleURL": link.url,
     }
 
 
-def as_session_message(drawing: Drawing) -> Json:
+def as_session_message(rendered: RenderedMessage) -> Json:
     """Return the body of a reply that is posted to a message's session."""
-    return {"msgtype": "markdown", "markdown": {"title": drawing.title, "text": as_plain_text(drawing)}}
+    return {"msgtype": "markdown", "markdown": {"title": rendered.title, "text": as_plain_text(rendered)}}
 
 
 # --- as an interactive card --------------------------------------------------------------------------
@@ -108,19 +108,27 @@ MAX_VALUE_BYTES = 1000
 
 MAX_BUTTONS = 3
 
+MAX_SENTENCE_LENGTH = 120
+"""Characters of a text without a title that becomes the title of its card, so that it is not shown twice."""
 
-def card_values(drawing: Drawing) -> dict[str, str]:
+
+def card_values(rendered: RenderedMessage) -> dict[str, str]:
     """Return the values of the template's variables: `title`, `markdown`, `tips`, and up to three buttons.
 
     A button either opens a URL or sends its id back, which contains the action and its subject.
     """
-    buttons = [card_button(each) for each in drawing.buttons[:MAX_BUTTONS]]
+    buttons = [card_button(each) for each in rendered.buttons[:MAX_BUTTONS]]
     while len(markdown.to_json({"msgButtons": buttons}).encode()) > MAX_VALUE_BYTES:
         buttons.pop()
+    is_one_sentence = not rendered.heading and rendered.text.startswith(rendered.title)
+    if is_one_sentence and len(rendered.text) <= MAX_SENTENCE_LENGTH and not set("\n*[") & set(rendered.text):
+        title, text = rendered.text, ""
+    else:
+        title, text = rendered.title, rendered.text
     return {
-        "title": markdown.shorten(drawing.title, MAX_VALUE_BYTES),
-        "markdown": markdown.shorten(drawing.text, MAX_VALUE_BYTES),
-        "tips": markdown.shorten(drawing.status, MAX_VALUE_BYTES),
+        "title": markdown.shorten(title, MAX_VALUE_BYTES),
+        "markdown": markdown.shorten(text, MAX_VALUE_BYTES),
+        "tips": markdown.shorten(rendered.status, MAX_VALUE_BYTES),
         "sys_full_json_obj": markdown.to_json({"msgButtons": buttons}),
     }
 
