@@ -43,7 +43,12 @@ PATHS = {
     "doc": "/open-apis/docx/v1/documents/Kx3dQ8rYt2Lm/raw_content",
     "search": "/open-apis/suite/docs-api/search/object",
 }
-ERRORS = (("refused", 403, "1061004"), ("no_answer", 504, None), ("rate_limited", 429, "99991400"), ("no_answer", None, None))
+ERRORS = (
+    ("refused", 403, "1061004"),
+    ("no_answer", 504, None),
+    ("rate_limited", 429, "99991400"),
+    ("no_answer", None, None),
+)
 SEAL = "v1.0a1b2c3d.x"
 
 
@@ -51,7 +56,10 @@ def lively(connection: Connection, app: str, tenant: str, now: datetime, people:
     """Insert a month of rows of an app, and return its people. The same each time, but for times and ids."""
     chance = random.Random(app)
     platform, _, app_id = app.partition(":")
-    keys = [UserKey(platform, app_id, tenant, f"ou_{number:04d}{chance.getrandbits(96):024x}") for number in range(people)]
+    keys = [
+        UserKey(platform, app_id, tenant, f"ou_{number:04d}{chance.getrandbits(96):024x}")
+        for number in range(people)
+    ]
     rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in ORDER}
     for number, key in enumerate(keys):
         add_person(rows, chance, key, number, now)
@@ -69,7 +77,9 @@ ORDER = (
 )  # fmt: skip
 
 
-def add_person(rows: dict[Any, list[dict[str, Any]]], chance: random.Random, key: UserKey, number: int, now: datetime) -> None:
+def add_person(
+    rows: dict[Any, list[dict[str, Any]]], chance: random.Random, key: UserKey, number: int, now: datetime
+) -> None:
     joined = now - timedelta(days=chance.uniform(0.5, 29))
     name = NAMES[number % len(NAMES)]
     rows[users].append(
@@ -85,7 +95,9 @@ def add_person(rows: dict[Any, list[dict[str, Any]]], chance: random.Random, key
         asked_at = min(joined + timedelta(days=chance.uniform(0, 6)), now - timedelta(hours=1))
         add_request(rows, chance, key, command, asked_at, held)
     for _ in range(chance.randrange(2, 14)):
-        add_call(rows, chance, key, chance.choice(sorted(SCOPES)), now - timedelta(days=chance.uniform(0, 13.9)))
+        add_call(
+            rows, chance, key, chance.choice(sorted(SCOPES)), now - timedelta(days=chance.uniform(0, 13.9))
+        )
     if held:
         active = number % 9 != 4
         authorized = joined + timedelta(minutes=3)
@@ -97,7 +109,8 @@ def add_person(rows: dict[Any, list[dict[str, Any]]], chance: random.Random, key
                 "refresh_expires_at": now + timedelta(days=5) if active else None,
                 "scopes": frozenset({*held, "offline_access"}) if active else frozenset(),
                 "scopes_ever": frozenset({*held, "offline_access"}), "authorized_at": authorized, "issued_at": authorized,
-                "refreshed_at": now - timedelta(hours=3), "last_used_at": now - timedelta(minutes=chance.uniform(1, 4000)),
+                "refreshed_at": now - timedelta(hours=3),
+                "last_used_at": now - timedelta(minutes=chance.uniform(1, 4000)),
                 "refresh_failures": 3 if number % 17 == 5 and active else 0,
                 "ended_at": None if active else now - timedelta(days=1),
                 "end_reason": None if active else "revoked_by_user",
@@ -153,7 +166,9 @@ def add_request(
                 "outcome": "granted" if ending == "granted" else "access_denied" if came_back else None,
             }
         )  # fmt: skip
-    call = add_call(rows, chance, key, command, asked_at, request, None if ending != "granted" else granted_at, ending)
+    call = add_call(
+        rows, chance, key, command, asked_at, request, None if ending != "granted" else granted_at, ending
+    )
     note(rows, asked_at, "call_suspended", key, ("call", call), waits_for="authorization", scopes=[scope])
     note(rows, asked_at, "request_opened", key, ("request", request), command=command, scopes=[scope])
     if ending == "granted":
@@ -176,16 +191,24 @@ def add_call(
     call = new_id(asked_at)
     started = granted_at or asked_at
     settled_at = started + timedelta(seconds=chance.uniform(0.4, 4))
-    status = chance.choices(("succeeded", "failed", "cancelled", "expired", "outcome_unknown"), (88, 5, 3, 3, 1))[0]
+    status = chance.choices(
+        ("succeeded", "failed", "cancelled", "expired", "outcome_unknown"), (88, 5, 3, 3, 1)
+    )[0]
     if ending != "granted":
-        status, settled_at = ("cancelled" if ending == "declined" else "expired"), asked_at + timedelta(hours=24)
+        status, settled_at = (
+            ("cancelled" if ending == "declined" else "expired"),
+            asked_at + timedelta(hours=24),
+        )
     elif request is not None:
         status = "succeeded"
-    outcome = {"succeeded": "answered", "failed": chance.choice(("platform_failed", "refused_1061004"))}.get(status, status)
+    outcome = {"succeeded": "answered", "failed": chance.choice(("platform_failed", "refused_1061004"))}.get(
+        status, status
+    )
     rows[deferred_calls].append(
         {
             "id": call, "user_key": key, "chat_id": "oc_1", "chat_kind": "direct" if chance.random() < 0.8 else "group",
-            "message_id": f"om_{call}", "command": command, "arguments": "", "asked_at": asked_at, "received_at": asked_at,
+            "message_id": f"om_{call}", "command": command, "arguments": "", "asked_at": asked_at,
+            "received_at": asked_at,
             "language": "en", "status": status, "needs": ((SCOPES[command],),) if request else (), "request_id": request,
             "consents": 1 if granted_at else 0, "attempts": 1, "runs_after": asked_at,
             "expires_at": asked_at + timedelta(days=1), "suspended_at": asked_at if request else None, "confirmed": False,
@@ -198,7 +221,10 @@ def add_call(
     if ending == "granted":
         if status == "failed":
             failure, http, code = chance.choice(ERRORS)
-            made += [(started + timedelta(seconds=each), failure, http, code) for each in range(chance.randrange(1, 4))]
+            made += [
+                (started + timedelta(seconds=each), failure, http, code)
+                for each in range(chance.randrange(1, 4))
+            ]
         else:
             made.append((started, "succeeded", 200, "0"))
     for step, (at, result, http, code) in enumerate(made):

@@ -35,7 +35,18 @@ from bot.store.console_queries import (
 from bot.store.transaction import Connection
 from bot.store.users import UserProfile
 
-__all__ = ["CACHE_SECONDS", "Event", "Filter", "Lane", "Listing", "Overview", "Overviews", "Person", "PlatformError", "Story"]
+__all__ = [
+    "CACHE_SECONDS",
+    "Event",
+    "Filter",
+    "Lane",
+    "Listing",
+    "Overview",
+    "Overviews",
+    "Person",
+    "PlatformError",
+    "Story",
+]
 
 CONSENT_PERIOD, ERROR_PERIOD = timedelta(days=30), timedelta(days=7)
 

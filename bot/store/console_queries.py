@@ -1,12 +1,13 @@
 """Read models for the console: bounded reads of one app's rows, without secrets and without what users wrote.
 
-Each query walks an index of the app or of the user, and looks at a limited number of rows, however many there are. A count
-that reaches its limit says so (`Count.capped`). A list that filters examines `WINDOW` rows for a page; if more rows follow,
-the page has a cursor, even if it found nothing.
+Each query walks an index of the app or of the user, and looks at a limited number of rows, however many there are. A
+count that reaches its limit says so (`Count.capped`). A list that filters examines `WINDOW` rows for a page; if more rows
+follow, the page has a cursor, even if it found nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -220,7 +221,7 @@ class DayOutcomes:
 def outcomes(connection: Connection, app: str, midnights: Sequence[datetime]) -> tuple[DayOutcomes, ...]:
     """Count how calls ended on each day. `midnights`: where the days begin, and where the last one ends."""
     days = []
-    for begin, end in zip(midnights, midnights[1:], strict=False):
+    for begin, end in itertools.pairwise(midnights):
         some = (
             select(deferred_calls.c.status)
             .where(
@@ -268,12 +269,7 @@ def waiting(connection: Connection, app: str) -> Waiting:
             of_app, deferred_calls.c.waits_for == kind.value, status_is(deferred_calls, CallStatus.SUSPENDED)
         )
 
-    next_ones = (
-        select(deferred_calls.c.status)
-        .where(of_app, _next)
-        .limit(COUNTED + 1)
-        .subquery()
-    )
+    next_ones = select(deferred_calls.c.status).where(of_app, _next).limit(COUNTED + 1).subquery()
     found: dict[str, int] = {
         status: number
         for status, number in connection.execute(
@@ -287,9 +283,7 @@ def waiting(connection: Connection, app: str) -> Waiting:
     return Waiting(
         {kind: _count(connection, suspended(kind)) for kind in WaitsFor},
         {
-            kind: connection.execute(
-                suspended(kind).order_by(deferred_calls.c.asked_at).limit(1)
-            ).scalar()
+            kind: connection.execute(suspended(kind).order_by(deferred_calls.c.asked_at).limit(1)).scalar()
             for kind in WaitsFor
         },
         Count(min(queued, COUNTED), capped or queued > COUNTED),
@@ -389,7 +383,11 @@ def error_figures(connection: Connection, app: str, since: datetime) -> ErrorFig
         Count(min(examined, ERRORS_EXAMINED), examined > ERRORS_EXAMINED),
         tuple(
             sorted(
-                (each for each in all_ended if each.status in {CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN}),
+                (
+                    each
+                    for each in all_ended
+                    if each.status in {CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN}
+                ),
                 key=lambda each: (-each.number, each.command),
             )
         ),
@@ -414,9 +412,7 @@ class PersonRow:
 
 _waiting_of_user = (
     select(func.count())
-    .where(
-        deferred_calls.c.user_key == users.c.user_key, status_is(deferred_calls, CallStatus.SUSPENDED)
-    )
+    .where(deferred_calls.c.user_key == users.c.user_key, status_is(deferred_calls, CallStatus.SUSPENDED))
     .scalar_subquery()
 )
 PEOPLE = select(
@@ -450,23 +446,28 @@ def find_people(connection: Connection, app: str, wanted: str, cursor: str | Non
     window = newest.limit(WINDOW).subquery()
     matches = (
         select(window.c.user_key, window.c.created_at)
-        .where(or_(*(func.lower(window.c.name).contains(each, autoescape=True) for each in spellings(wanted))))
+        .where(
+            or_(*(func.lower(window.c.name).contains(each, autoescape=True) for each in spellings(wanted)))
+        )
         .order_by(window.c.created_at.desc(), window.c.user_key.desc())
         .limit(PAGE + 1)
     )
     named_so = connection.execute(matches).all()
     by_id = _people_by_id(connection, app, wanted) if cursor is None else []
     keys = list(dict.fromkeys([*by_id, *(key for key, _ in named_so[:PAGE])]))
-    known = {
-        row.user_key: _person(row)
-        for row in connection.execute(PEOPLE.where(users.c.user_key.in_(keys)))
-    } if keys else {}
+    known = (
+        {row.user_key: _person(row) for row in connection.execute(PEOPLE.where(users.c.user_key.in_(keys)))}
+        if keys
+        else {}
+    )
     rows = tuple(known[key] for key in keys if key in known)
     if len(named_so) > PAGE:
         key, created_at = named_so[PAGE - 1]
         return Listing(rows, cursor_of(created_at, str(key)))
     last = connection.execute(
-        select(window.c.created_at, window.c.user_key).order_by(window.c.created_at, window.c.user_key).limit(1)
+        select(window.c.created_at, window.c.user_key)
+        .order_by(window.c.created_at, window.c.user_key)
+        .limit(1)
     ).one_or_none()
     number: int = connection.execute(select(func.count()).select_from(window)).scalar_one()
     if last is None or number < WINDOW:
@@ -476,7 +477,9 @@ def find_people(connection: Connection, app: str, wanted: str, cursor: str | Non
 
 def spellings(wanted: str) -> list[str]:
     """Return the spellings to look for in a name in lower case: SQLite knows only the lower case of ASCII letters."""
-    return sorted({wanted.lower(), lower_ascii(wanted), lower_ascii(wanted.title()), lower_ascii(wanted.upper())})
+    return sorted(
+        {wanted.lower(), lower_ascii(wanted), lower_ascii(wanted.title()), lower_ascii(wanted.upper())}
+    )
 
 
 def lower_ascii(text: str) -> str:

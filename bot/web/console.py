@@ -24,10 +24,18 @@ from bot.core.scopes import Scope, ScopeSet
 from bot.core.times import Zone, format_near_moment, zone_or
 from bot.core.unseen_characters import tidy
 from bot.core.words import console as words
-from bot.core.words import pages as page_words
 from bot.flows import console
 from bot.flows.bot import utc_now
-from bot.flows.console import CACHE_SECONDS, Event, Filter, Listing, Overview, Overviews, Person, PlatformError
+from bot.flows.console import (
+    CACHE_SECONDS,
+    Event,
+    Filter,
+    Listing,
+    Overview,
+    Overviews,
+    Person,
+    PlatformError,
+)
 from bot.web import login
 from bot.web.account import signs_in_by_itself
 from bot.web.app_keys import BOT, with_platform
@@ -329,9 +337,7 @@ def group_errors(found: Overview) -> list[PlatformError]:
         path = "/".join("…" if ID_IN_PATH.fullmatch(part) else part for part in each.path.split("/"))
         key = (each.method, path, each.status, each.code, each.outcome)
         known = groups.get(key, replace(each, path=path, number=0))
-        groups[key] = replace(
-            known, number=known.number + each.number, latest=max(known.latest, each.latest)
-        )
+        groups[key] = replace(known, number=known.number + each.number, latest=max(known.latest, each.latest))
     return sorted(groups.values(), key=lambda each: (-each.number, each.path))
 
 
@@ -450,7 +456,9 @@ async def story(request: web.Request, operator: Operator) -> web.Response:
     previous = found.call.asked_at
     for event in found.events:
         entry = entry_of_event(event, found.operators)
-        pause = operator.times.span(previous, event.at) if (event.at - previous).total_seconds() >= 1 else None
+        pause = (
+            operator.times.span(previous, event.at) if (event.at - previous).total_seconds() >= 1 else None
+        )
         entries.append((event, entry, pause))
         previous = event.at
     return page(

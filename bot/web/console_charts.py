@@ -61,9 +61,7 @@ def round_top(most: int) -> int:
     return next((power * step for step in (1, 2, 4, 6, 8, 10) if power * step >= most), 10 * power)
 
 
-def chart(
-    rows: Sequence[tuple[str | Words, Words, Mapping[str, int]]], kinds: tuple[str, ...]
-) -> Chart:
+def chart(rows: Sequence[tuple[str | Words, Words, Mapping[str, int]]], kinds: tuple[str, ...]) -> Chart:
     """Return a chart of rows of label, title and numbers by kind."""
     totals = [sum(numbers.get(kind, 0) for kind in kinds) for _, _, numbers in rows]
     top = round_top(max(totals, default=0))
@@ -107,7 +105,10 @@ def consent_chart(seconds: Sequence[float]) -> Chart:
     for each in seconds:
         numbers[bisect_right(limits, each)] += 1
     return chart(
-        [(label, label, {"consent": number}) for (_, label), number in zip(words.BUCKETS, numbers, strict=True)],
+        [
+            (label, label, {"consent": number})
+            for (_, label), number in zip(words.BUCKETS, numbers, strict=True)
+        ],
         ("consent",),
     )
 

@@ -124,7 +124,9 @@ CONSOLE_SESSION_ENDED_PAGE = Page(200, "calm", console_words.SESSION_ENDED, SIGN
 NOT_AN_ADMINISTRATOR_PAGE = Page(
     403, "bad", console_words.NOT_AN_ADMINISTRATOR, Button(words.MY_PERMISSIONS, "/permissions")
 )
-NOT_IN_CONSOLE_PAGE = Page(404, "calm", console_words.NOT_FOUND, Button(console_words.TO_THE_OVERVIEW, "/console"))
+NOT_IN_CONSOLE_PAGE = Page(
+    404, "calm", console_words.NOT_FOUND, Button(console_words.TO_THE_OVERVIEW, "/console")
+)
 
 # --- errors ----------------------------------------------------------------------------------------------
 

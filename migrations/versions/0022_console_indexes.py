@@ -1,7 +1,8 @@
 """Indexes for the console: the rows of an app from the newest on, in a database that several apps share.
 
-Their columns never change, so that they cost an update nothing. The index of failed calls to the platform is in the order of its list. The index of calls by request leaves out the many calls
-without one: counting them as equal, SQLite would take it for useless, and read all calls instead.
+Their columns never change, so that they cost an update nothing. The index of failed calls to the platform is in the order
+of its list. The index of calls by request leaves out the many calls without one: counting them as equal, SQLite would
+take it for useless, and read all calls instead.
 """
 
 import sqlalchemy as sa
@@ -10,8 +11,6 @@ from alembic import op
 revision = "0022"
 down_revision = "0020"
 expands = True
-
-"""An older program works with other indexes, too."""
 
 INDEXES = {
     "ix_users_newest": ("users", ["app", "created_at", "user_key"]),

@@ -139,9 +139,7 @@ def is_active(sandbox: Sandbox, person: UserKey) -> bool:
     return found is not None and found[0] == "active"
 
 
-def test_the_administrators_lane_checks_again(
-    sandbox: Sandbox, open_page: OpenPage
-) -> None:
+def test_the_administrators_lane_checks_again(sandbox: Sandbox, open_page: OpenPage) -> None:
     sandbox.post("app-scopes", {"scope": "search:docs:read", "user": False})
     base = urlsplit(card_link(sandbox))._replace(path="", query="", fragment="").geturl()
     sandbox.post("messages", {"person": SAM, "text": "/search launch"})
@@ -180,16 +178,14 @@ def test_others_are_told_that_it_is_not_for_them(
     expect(page.locator("table")).to_have_count(0)
 
 
-def test_hostile_names_are_text(
-    ada: Page, base: str, sandbox: Sandbox, people: list[UserKey]
-) -> None:
+def test_hostile_names_are_text(ada: Page, base: str, sandbox: Sandbox, people: list[UserKey]) -> None:
     change(sandbox, "UPDATE users SET name = ? WHERE open_id <> ?", HOSTILE, ADA)
     change(sandbox, "UPDATE deferred_calls SET command = ? WHERE settled_at IS NOT NULL", HOSTILE)
     person = urlencode({"user": str(people[0])})
     for path in (*PAGES, f"/person?{person}", f"/revoke?{person}", f"/done?{person}"):
         ada.goto(base + CONSOLE + path)
         assert ada.locator("img").count() == 0
-        assert "taken" != ada.title()
+        assert ada.title() != "taken"
         assert "\u202e" not in ada.content()
         assert width_of(ada) <= DESKTOP["width"]
     ada.goto(f"{base}{CONSOLE}/people")
@@ -203,12 +199,25 @@ def test_hostile_names_are_text(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_every_page_fits_works_without_script_and_can_be_read(
-    ada: Page, base: str, browser: Browser, open_page: OpenPage, people: list[UserKey], view: dict[str, int], scheme: str
+    ada: Page,
+    base: str,
+    browser: Browser,
+    open_page: OpenPage,
+    people: list[UserKey],
+    view: dict[str, int],
+    scheme: str,
 ) -> None:
     plain = open_page("about:blank", view, java_script_enabled=False, locale="zh-CN", color_scheme=scheme)
     plain.context.add_cookies(ada.context.cookies())
     person = urlencode({"user": str(people[0])})
-    for path in (*PAGES, f"/person?{person}", f"/revoke?{person}", f"/done?{person}", "/check", "/calls?status=failed"):
+    for path in (
+        *PAGES,
+        f"/person?{person}",
+        f"/revoke?{person}",
+        f"/done?{person}",
+        "/check",
+        "/calls?status=failed",
+    ):
         plain.goto(base + CONSOLE + path)
         expect(plain.locator("nav [aria-current=page]")).to_have_count(1)
         assert width_of(plain) <= view["width"], path
@@ -222,7 +231,8 @@ def test_every_page_fits_works_without_script_and_can_be_read(
 
 def colours(page: Page, selector: str) -> list[list[float]]:
     """Return the colour of the text and of the background, as red, green and blue."""
-    script = "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor].map(c => c.match(/[\\d.]+/g).map(Number))"
+    style = "[getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+    script = f"e => {style}.map(colour => colour.match(/[\\d.]+/g).map(Number))"
     found: list[list[float]] = page.locator(selector).first.evaluate(script)
     return found
 

@@ -74,7 +74,10 @@ async def test_inside_the_client_the_console_signs_in_by_itself(
     page = f"{running.public}/oauth/lark/client"
     given = await running.control("in-client", person=running.ada.open_id, page_url=page, scope_list=[])
     result = {"state": asked["state"], "code": given["code"]}
-    assert await client.post_json("/oauth/lark/client/results", result) == (200, {"location": f"{path}?signed-in"})
+    assert await client.post_json("/oauth/lark/client/results", result) == (
+        200,
+        {"location": f"{path}?signed-in"},
+    )
     assert (await client.get(f"{path}?signed-in"))[0] == 200
 
 
@@ -97,10 +100,21 @@ async def test_the_story_of_a_call_is_told_from_the_question_to_the_answer(
     status, _, page = await ada.get(f"{CONSOLE}/story?call={call}")
     assert status == 200
     told = [unescape(each) for each in re.findall(r"<strong>(.*?)</strong>", page.partition("timeline")[2])]
-    order = ["Asked", "Suspended", "Card shown", "Link opened", "Authorized", "Released", "Succeeded", "Message sent"]
+    order = [
+        "Asked",
+        "Suspended",
+        "Card shown",
+        "Link opened",
+        "Authorized",
+        "Released",
+        "Succeeded",
+        "Message sent",
+    ]
     positions = [told.index(each) for each in order]
     assert positions == sorted(positions), told
-    (log_id,) = {row["log_id"] for row in running.find("api_calls", call_id=call, outcome="insufficient_scope")}
+    (log_id,) = {
+        row["log_id"] for row in running.find("api_calls", call_id=call, outcome="insufficient_scope")
+    }
     assert log_id in page
     _, _, overview = await ada.get(CONSOLE)
     assert re.search(r'Authorized</th><td class="right">1<', overview)
@@ -117,7 +131,9 @@ async def test_an_operator_revokes_and_the_person_is_asked_again(
     status, location, _ = await ada.post(f"{CONSOLE}/revoke", fields)
     assert (status, location.endswith("&revoked")) == (303, True)
     assert running.only("grants")["status"] == "ended"
-    await running.until(lambda: running.statuses("revocations") == ["done"] * running.count("revocations"), "the revocation")
+    await running.until(
+        lambda: running.statuses("revocations") == ["done"] * running.count("revocations"), "the revocation"
+    )
     assert "Sam Rivera" not in await sam.permissions()
     (entry,) = running.find("audit_log", action="revoked_by_operator")
     assert entry["user_key"] == user

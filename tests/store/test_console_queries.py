@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +23,9 @@ from .examples import ANNA, APP, NOW
 from .test_plans import cost
 
 OTHER_APP = "lark:cli_2"
-MIDNIGHTS = tuple(NOW.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=day) for day in range(-13, 2))
+MIDNIGHTS = tuple(
+    NOW.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=day) for day in range(-13, 2)
+)
 
 Read = Callable[[Connection, str], Any]
 
@@ -32,9 +33,9 @@ READS: dict[str, Read] = {
     "grants": lambda c, app: queries.grant_figures(c, app, NOW),
     "consents": lambda c, app: queries.consent_figures(c, app, NOW - timedelta(days=30)),
     "outcomes": lambda c, app: queries.outcomes(c, app, MIDNIGHTS),
-    "waiting": lambda c, app: queries.waiting(c, app),
+    "waiting": queries.waiting,
     "errors": lambda c, app: queries.error_figures(c, app, NOW - timedelta(days=11)),
-    "people": lambda c, app: queries.people(c, app),
+    "people": queries.people,
     "people by name": lambda c, app: queries.find_people(c, app, "ada"),
     "people by id": lambda c, app: queries.find_people(c, app, "ou_0001"),
     "nobody": lambda c, app: queries.find_people(c, app, "nobody is called so"),
@@ -43,8 +44,8 @@ READS: dict[str, Read] = {
     "calls that there are not": lambda c, app: queries.calls(c, app, Filter("outcome_unknown")),
     "requests": lambda c, app: queries.requests(c, app, Filter()),
     "expired requests": lambda c, app: queries.requests(c, app, Filter("expired")),
-    "list of errors": lambda c, app: queries.errors(c, app),
-    "lane": lambda c, app: queries.lane(c, app),
+    "list of errors": queries.errors,
+    "lane": queries.lane,
 }
 
 
@@ -101,7 +102,9 @@ async def test_the_overview_counts_what_is_there(database: Database, people: lis
     await database.view(check)
 
 
-async def test_a_grant_that_has_run_out_or_ended_is_not_in_force(database: Database, people: list[UserKey]) -> None:
+async def test_a_grant_that_has_run_out_or_ended_is_not_in_force(
+    database: Database, people: list[UserKey]
+) -> None:
     def check(c: Connection) -> None:
         before = queries.grant_figures(c, APP, NOW).active
         assert queries.grant_figures(c, APP, NOW + timedelta(days=1)).active == before
@@ -163,7 +166,9 @@ async def test_a_search_is_no_pattern(database: Database, people: list[UserKey],
     assert [each for each in listing.rows if wanted.lower() not in (each.name or "").lower()] == []
 
 
-async def test_people_are_found_by_their_id_and_its_beginning(database: Database, people: list[UserKey]) -> None:
+async def test_people_are_found_by_their_id_and_its_beginning(
+    database: Database, people: list[UserKey]
+) -> None:
     for wanted in (people[7].open_id, people[7].open_id[:9], str(people[7])):
         listing = await database.view(lambda c, wanted=wanted: queries.find_people(c, APP, wanted))  # type: ignore[misc]
         assert people[7] in [each.user for each in listing.rows]
@@ -191,7 +196,14 @@ async def test_a_story_is_told_in_order_and_ends_with_the_answer(
         told = [each.what for each in story.events]
         assert told[0] == "asked"
         assert told[-1] == "message_sent"
-        assert {"api_call", "call_suspended", "card_shown", "link_opened", "came_back", "call_released"} <= set(told)
+        assert {
+            "api_call",
+            "call_suspended",
+            "card_shown",
+            "link_opened",
+            "came_back",
+            "call_released",
+        } <= set(told)
         assert any(each.log_id for each in story.events)
 
     await database.view(check)
@@ -220,7 +232,9 @@ async def test_no_read_finds_a_row_of_another_app(database: Database, people: li
 
 async def test_the_lane_names_who_waits_for_which_scopes(database: Database, people: list[UserKey]) -> None:
     def write(c: Connection) -> None:
-        for position, (scope, status) in enumerate((("a:b", "waiting"), ("c:d", "waiting"), ("e:f", "enabled"))):
+        for position, (scope, status) in enumerate(
+            (("a:b", "waiting"), ("c:d", "waiting"), ("e:f", "enabled"))
+        ):
             at = NOW - timedelta(hours=position)
             c.execute(
                 insert(scope_waits).values(

@@ -128,7 +128,9 @@ async def world(sqlite_url: str, aiohttp_client: AiohttpClient) -> AsyncIterator
     people = await database.write(lambda c: lively(c, one.app, TENANT, now, people=8))
     foreign = await database.write(lambda c: lively(c, other.app, TENANT, now, people=8))
     calls = await database.read(
-        lambda c: {app: id_ for id_, app in c.execute(text("SELECT min(id), app FROM deferred_calls GROUP BY app"))}
+        lambda c: {
+            app: id_ for id_, app in c.execute(text("SELECT min(id), app FROM deferred_calls GROUP BY app"))
+        }
     )
     yield Console(bot, await aiohttp_client(build(bot, {})), people, foreign, calls)
     for task in bot.background_tasks:
@@ -139,7 +141,9 @@ async def world(sqlite_url: str, aiohttp_client: AiohttpClient) -> AsyncIterator
 # --- what every page is like ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("accepted", "lang", "title"), [("en", "en", "Overview"), ("zh-CN", "zh-CN", "概览")])
+@pytest.mark.parametrize(
+    ("accepted", "lang", "title"), [("en", "en", "Overview"), ("zh-CN", "zh-CN", "概览")]
+)
 async def test_every_page_is_there_in_both_languages_without_inline_code(
     world: Console, accepted: str, lang: str, title: str
 ):
@@ -182,11 +186,15 @@ async def test_charts_have_their_numbers_as_text(world: Console):
         assert chart.count("<title>") in {8, 14}
     assert html.count("<details>") == 2
     decoration = re.findall(r"<svg(?![^>]*role=)[^>]*>", html)
-    assert [each for each in decoration if "aria-hidden" not in each and "legend" not in each and "10 10" not in each] == []
+    assert [
+        each
+        for each in decoration
+        if "aria-hidden" not in each and "legend" not in each and "10 10" not in each
+    ] == []
 
 
 async def test_an_app_without_rows_has_empty_pages(world: Console):
-    await world.bot.database.write(lambda c: forget_all(c))
+    await world.bot.database.write(forget_all)
     session = await world.session(BOSS)
     for path in (console.PATH, console.REQUESTS, console.CALLS, console.ERRORS, console.ADMINISTRATORS):
         status, html = await world.get(path, session)
@@ -220,7 +228,11 @@ async def test_a_visitor_is_asked_to_sign_in_and_sees_nothing(world: Console):
 async def test_who_is_no_administrator_is_told_so_and_learns_nothing(world: Console, accepted: str):
     session = await world.session(CLERK, "Clerk")
     told = set()
-    unknown = [f"{console.PERSON}?user=nobody", f"{console.STORY}?call=nothing", f"{console.CALLS}?status=failed"]
+    unknown = [
+        f"{console.PERSON}?user=nobody",
+        f"{console.STORY}?call=nothing",
+        f"{console.CALLS}?status=failed",
+    ]
     for path in [*await world.paths(), *unknown]:
         status, html = await world.get(path, session, **{"Accept-Language": accepted})
         assert status == 403
@@ -231,7 +243,10 @@ async def test_who_is_no_administrator_is_told_so_and_learns_nothing(world: Cons
     for path in console.FORMS:
         status, _, html = await world.post(path, session, {"user": str(world.people[0]), "proof": "x"})
         assert status == 403
-    assert await world.rows("SELECT 1 FROM audit_log WHERE action IN ('revoked_by_operator', 'scopes_checked')") == []
+    assert (
+        await world.rows("SELECT 1 FROM audit_log WHERE action IN ('revoked_by_operator', 'scopes_checked')")
+        == []
+    )
 
 
 async def test_the_list_of_administrators_is_read_at_every_request(world: Console):
@@ -261,9 +276,15 @@ async def test_administrators_of_one_app_find_nothing_of_another(world: Console)
     for path in await world.paths():
         assert "other:b" not in (await world.get(path, session))[1]
     # The administrator of the other app sees the other rows, and only those.
-    status, html = await world.get(f"{console.PERSON}?{urlencode({'user': theirs})}", await world.session(CHIEF))
+    status, html = await world.get(
+        f"{console.PERSON}?{urlencode({'user': theirs})}", await world.session(CHIEF)
+    )
     assert (status, world.foreign[0].open_id in html) == (200, True)
-    assert (await world.get(f"{console.PERSON}?{urlencode({'user': str(world.people[0])})}", await world.session(CHIEF)))[0] == 404
+    assert (
+        await world.get(
+            f"{console.PERSON}?{urlencode({'user': str(world.people[0])})}", await world.session(CHIEF)
+        )
+    )[0] == 404
 
 
 async def test_an_administrator_of_one_app_is_none_of_another_with_the_same_id(world: Console):
@@ -273,7 +294,11 @@ async def test_an_administrator_of_one_app_is_none_of_another_with_the_same_id(w
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Mode": "cors"}, {"Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"}],
+    [
+        {"Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"},
+    ],
     ids=["frame", "fetch", "image"],
 )
 async def test_no_page_can_be_embedded_or_fetched(world: Console, headers: dict[str, str]):
@@ -311,7 +336,9 @@ async def test_a_sign_in_returns_to_the_page_that_was_asked_for(world: Console):
             assert "bot_destination" in str(response.headers.getall("Set-Cookie"))
 
 
-@pytest.mark.parametrize("planted", ["A", "AA", "Lw", "L2NvbnNvbGVcXGV2aWw", "aHR0cHM6Ly9ldmlsLmV4YW1wbGU", "____", "gICAgA"])
+@pytest.mark.parametrize(
+    "planted", ["A", "AA", "Lw", "L2NvbnNvbGVcXGV2aWw", "aHR0cHM6Ly9ldmlsLmV4YW1wbGU", "____", "gICAgA"]
+)
 async def test_a_destination_that_was_planted_has_no_effect(world: Console, planted: str):
     headers = {"Cookie": f"bot_destination={planted}"}
     async with world.client.get("/login/declined?with=tiny", headers=headers) as response:
@@ -356,10 +383,15 @@ async def test_what_was_done_is_said_once_and_only_in_the_session(world: Console
     session, other = await world.session(BOSS), await world.session(BOSS)
     fields = {"user": str(await active_person(world)), "proof": await world.token(session)}
     headers = {"Cookie": f"bot_session={session}"}
-    async with world.client.post(console.REVOKE, data=fields, headers=headers, allow_redirects=False) as response:
+    async with world.client.post(
+        console.REVOKE, data=fields, headers=headers, allow_redirects=False
+    ) as response:
         location = response.headers["Location"]
         flash = response.cookies["bot_done"].value
-    for cookie, said in ((f"bot_session={session}; bot_done={flash}", True), (f"bot_session={other}; bot_done={flash}", False)):
+    for cookie, said in (
+        (f"bot_session={session}; bot_done={flash}", True),
+        (f"bot_session={other}; bot_done={flash}", False),
+    ):
         async with world.client.get(location, headers={"Cookie": cookie}) as response:
             assert ("no longer has access" in await response.text()) is said
             assert "bot_done" in str(response.headers.getall("Set-Cookie"))
@@ -408,7 +440,10 @@ async def test_a_form_of_another_site_or_session_changes_nothing(world: Console,
     assert status == 403
     await world.get(f"{path}?{urlencode({'proof': own, **fields})}", session)
     assert await world.active(person)
-    assert await world.rows("SELECT 1 FROM audit_log WHERE action IN ('revoked_by_operator', 'scopes_checked')") == []
+    assert (
+        await world.rows("SELECT 1 FROM audit_log WHERE action IN ('revoked_by_operator', 'scopes_checked')")
+        == []
+    )
 
 
 async def test_a_session_that_has_ended_in_between_changes_nothing(world: Console):
@@ -420,7 +455,9 @@ async def test_a_session_that_has_ended_in_between_changes_nothing(world: Consol
     assert await world.active(person)
 
 
-@pytest.mark.parametrize("user", ["", "nobody", "tiny:app/7:corp 1:nobody", "\x00", "a" * 3000, "%", "' OR 1=1 --"])
+@pytest.mark.parametrize(
+    "user", ["", "nobody", "tiny:app/7:corp 1:nobody", "\x00", "a" * 3000, "%", "' OR 1=1 --"]
+)
 async def test_a_person_that_there_is_not_cannot_be_revoked(world: Console, user: str):
     session = await world.session(BOSS)
     fields = {"user": user, "proof": await world.token(session)}
@@ -440,28 +477,44 @@ async def spoil(world: Console, hostile: str) -> UserKey:
 
     def work(c: Any) -> None:
         own = {"user": str(person)}
-        c.execute(update(user_rows).where(user_rows.c.user_key == person).values(name=hostile, time_zone=hostile))
-        named = json.dumps([hostile])
-        c.execute(text("UPDATE grants SET scopes = :x, scopes_ever = :x WHERE user_key = :user"), {"x": named, **own})
         c.execute(
-            text("UPDATE authorization_requests SET scopes = :x, reasons = :x, granted = :x, refused = :x WHERE user_key = :user"),
+            update(user_rows).where(user_rows.c.user_key == person).values(name=hostile, time_zone=hostile)
+        )
+        named = json.dumps([hostile])
+        c.execute(
+            text("UPDATE grants SET scopes = :x, scopes_ever = :x WHERE user_key = :user"),
             {"x": named, **own},
         )
         c.execute(
-            text("UPDATE deferred_calls SET command = :h, needs = :n, outcome = :h, message_id = :h || id WHERE user_key = :user"),
+            text(
+                "UPDATE authorization_requests SET scopes = :x, reasons = :x, granted = :x, refused = :x "
+                "WHERE user_key = :user"
+            ),
+            {"x": named, **own},
+        )
+        c.execute(
+            text(
+                "UPDATE deferred_calls SET command = :h, needs = :n, outcome = :h, message_id = :h || id "
+                "WHERE user_key = :user"
+            ),
             {"h": hostile, "n": json.dumps([[hostile, hostile]]), **own},
         )
         call = c.execute(text("SELECT max(id) FROM deferred_calls WHERE user_key = :user"), own).scalar_one()
         c.execute(
             insert(api_calls).values(
-                id="ffffffffffffff", at=now, user_key=person, call_id=call, step=0, attempt=1, method=hostile, path=hostile,
-                status=500, code=hostile, log_id=hostile, milliseconds=1, outcome="refused",
+                id="ffffffffffffff", at=now, user_key=person, call_id=call, step=0, attempt=1, method=hostile,
+                path=hostile, status=500, code=hostile, log_id=hostile, milliseconds=1, outcome="refused",
             )
         )  # fmt: skip
-        for detail in (json.dumps({hostile: hostile, "scopes": [hostile, [hostile]], "operator": hostile}), hostile, "[" * 900):
+        for detail in (
+            json.dumps({hostile: hostile, "scopes": [hostile, [hostile]], "operator": hostile}),
+            hostile,
+            "[" * 900,
+        ):
             c.execute(
                 insert(audit_log).values(
-                    at=now, action=hostile, user_key=person, app=person.app, subject_kind="call", subject_id=call, detail=detail
+                    at=now, action=hostile, user_key=person, app=person.app, subject_kind="call", subject_id=call,
+                    detail=detail,
                 )
             )  # fmt: skip
         c.execute(
@@ -542,7 +595,12 @@ async def test_no_query_breaks_a_page(world: Console, query: str):
 def test_secrets_have_no_column_in_the_console() -> None:
     """The console's queries name no sealed column but to ask whether there is a refresh token."""
     source = Path(console_queries.__file__).read_text(encoding="utf-8")
-    assert set(re.findall(r"access_token\b|refresh_token\b|ticket\w*|verifier|device_code|\.c\.code\b|seal\b|content\b", source)) <= {
+    assert set(
+        re.findall(
+            r"access_token\b|refresh_token\b|ticket\w*|verifier|device_code|\.c\.code\b|seal\b|content\b",
+            source,
+        )
+    ) <= {
         "refresh_token",
         ".c.code",
     }

@@ -67,7 +67,9 @@ BACK = Words(en="Back", zh="返回")
 ALL = Words(en="All", zh="全部")
 SHOW_ALL = Words(en="Show all", zh="查看全部")
 TIMES_IN_ZONE = Words(en="Times in {zone}.", zh="时间均为 {zone} 时间。")
-AS_OF = Words(en="As of {time}, refreshed every {seconds} seconds.", zh="数据截至 {time}，每 {seconds} 秒更新。")
+AS_OF = Words(
+    en="As of {time}, refreshed every {seconds} seconds.", zh="数据截至 {time}，每 {seconds} 秒更新。"
+)
 AT_LEAST = Words(en="{number}+", zh="{number}+")
 SAMPLE = Words(en="The latest {number}", zh="最近 {number} 条")
 NONE = Words(en="none", zh="无")
@@ -121,7 +123,9 @@ OLDEST_SINCE = Words(en="oldest {time}", zh="最早 {time}")
 
 FUNNEL = Words(en="From asking to the answer", zh="从请求到答复")
 FUNNEL_OF = Words(en="{number} requests of the last 30 days", zh="近 30 天的 {number} 个授权请求")
-FUNNEL_OF_LATEST = Words(en="The latest {number} requests of the last 30 days", zh="近 30 天内最近的 {number} 个授权请求")
+FUNNEL_OF_LATEST = Words(
+    en="The latest {number} requests of the last 30 days", zh="近 30 天内最近的 {number} 个授权请求"
+)
 STAGE = Words(en="Stage", zh="阶段")
 NUMBER = Words(en="Number", zh="数量")
 SHARE = Words(en="Share", zh="占比")
@@ -205,7 +209,9 @@ GRANTS = Words(en="Grants", zh="授权数")
 NO_GRANTS = Words(en="No grant is in force.", zh="没有有效授权。")
 
 PLATFORM_ERRORS = Words(en="Errors of the platform", zh="平台错误")
-PLATFORM_ERRORS_OF = Words(en="Calls in a user's name that failed, last 7 days", zh="近 7 天以用户身份调用失败")
+PLATFORM_ERRORS_OF = Words(
+    en="Calls in a user's name that failed, last 7 days", zh="近 7 天以用户身份调用失败"
+)
 FAILED_COMMANDS = Words(en="Commands that failed", zh="失败的命令")
 FAILED_COMMANDS_OF = Words(en="Last 7 days, by reason", zh="近 7 天，按原因")
 NO_ERRORS = Words(en="No errors in the last 7 days.", zh="近 7 天没有错误。")
@@ -252,7 +258,9 @@ ACCESS_UNTIL = Words(en="Access token expires", zh="访问令牌到期")
 REFRESH_UNTIL = Words(en="Refresh token expires", zh="刷新令牌到期")
 REFRESH_HEALTH = Words(en="Refresh", zh="续期")
 CAN_REFRESH = Words(en="possible", zh="可续期")
-CANNOT_REFRESH = Words(en="not possible: the user is asked again after the expiry", zh="不可续期：到期后会再次请用户授权")
+CANNOT_REFRESH = Words(
+    en="not possible: the user is asked again after the expiry", zh="不可续期：到期后会再次请用户授权"
+)
 REFRESH_FAILED = Words(en="failed {number} times in a row", zh="连续失败 {number} 次")
 ENDED_AT = Words(en="Ended", zh="结束时间")
 END_REASON = Words(en="Why it ended", zh="结束原因")
@@ -492,13 +500,17 @@ LANE_OF = Words(
     "continue by themselves, within about ten seconds.",
     zh="命令所需但应用尚未开通的权限。在开发者后台开通后，相关命令会在约十秒内自动继续。",
 )
-NOTHING_TO_ENABLE = Words(en="Nothing to enable. No call waits for an administrator.", zh="没有待开通的权限，也没有命令在等待管理员。")
+NOTHING_TO_ENABLE = Words(
+    en="Nothing to enable. No call waits for an administrator.",
+    zh="没有待开通的权限，也没有命令在等待管理员。",
+)
 SINCE = Words(en="Since", zh="自")
 WAITING_PEOPLE = Words(en="Who waits", zh="等待的用户")
 NO_CALL_WAITS = Words(en="No call waits for it any longer.", zh="已没有命令等待此权限。")
 OPEN_DEVELOPER_CONSOLE = Words(en="Open the developer console", zh="打开开发者后台")
 LANE_CAPPED = Words(
-    en="Only the {number} calls that have waited longest are counted.", zh="仅统计等待最久的 {number} 条命令。"
+    en="Only the {number} calls that have waited longest are counted.",
+    zh="仅统计等待最久的 {number} 条命令。",
 )
 CHECK_AGAIN = Words(en="Check again…", zh="重新检查…")
 CHECK_TITLE = Words(en="Check the app's scopes now?", zh="立即检查应用权限？")
@@ -515,4 +527,6 @@ CHECK_EFFECTS = (
 )
 CHECK_CONFIRM = Words(en="Check now", zh="立即检查")
 CHECKED_NONE = Words(en="Checked. No call can continue yet.", zh="已检查，暂无命令可以继续。")
-CHECKED_SOME = Words(en="Checked. Calls whose scopes are enabled continue now.", zh="已检查，已开通权限的命令正在继续。")
+CHECKED_SOME = Words(
+    en="Checked. Calls whose scopes are enabled continue now.", zh="已检查，已开通权限的命令正在继续。"
+)
