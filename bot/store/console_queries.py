@@ -340,7 +340,7 @@ class ErrorFigures:
 
 
 _made = api_calls.c
-FAILED = literal_column("outcome <> 'succeeded'")
+FAILED: ColumnElement[bool] = literal_column("outcome <> 'succeeded'")
 """The literal condition of the index of failed calls."""
 
 
@@ -415,7 +415,7 @@ _waiting_of_user = (
     .where(deferred_calls.c.user_key == users.c.user_key, status_is(deferred_calls, CallStatus.SUSPENDED))
     .scalar_subquery()
 )
-PEOPLE = select(
+PEOPLE: Any = select(
     users.c.user_key,
     users.c.name,
     users.c.created_at,
@@ -426,7 +426,7 @@ PEOPLE = select(
 ).outerjoin(grants, grants.c.user_key == users.c.user_key)
 
 
-def _person(row: Row[Any]) -> PersonRow:
+def _person(row: Any) -> PersonRow:
     return PersonRow(*row[:5], scopes=row[5] or frozenset(), waiting=row[6])
 
 
@@ -574,7 +574,7 @@ SHORT = 10
 """Rows of each list on a person's page."""
 AUDIT_ROWS = 30
 
-PROFILE = select(
+PROFILE: Any = select(
     users.c.user_key,
     users.c.name,
     users.c.union_id,
@@ -584,7 +584,7 @@ PROFILE = select(
     users.c.seen_at,
     users.c.quiet_since,
 )
-GRANT = select(
+GRANT: Any = select(
     grants.c.status,
     grants.c.scopes,
     grants.c.authorized_at,
@@ -597,10 +597,10 @@ GRANT = select(
     grants.c.ended_at,
     grants.c.end_reason,
 )
-RECORDS = select(
+RECORDS: Any = select(
     granted_scopes.c.scope, granted_scopes.c.asked_by, granted_scopes.c.granted_at, granted_scopes.c.used_at
 )
-AUDIT = select(
+AUDIT: Any = select(
     audit_log.c.at, audit_log.c.action, audit_log.c.subject_kind, audit_log.c.subject_id, audit_log.c.detail
 )
 
@@ -694,7 +694,7 @@ class CallRow:
     message_id: str | None
 
 
-CALLS = select(
+CALLS: Any = select(
     deferred_calls.c.id,
     deferred_calls.c.user_key,
     users.c.name,
@@ -742,7 +742,7 @@ class RequestRow:
     declined_on_page_at: datetime | None
 
 
-REQUESTS = (
+REQUESTS: Any = (
     select(
         authorization_requests.c.id,
         authorization_requests.c.user_key,
@@ -879,7 +879,7 @@ class ApiCallRow:
     outcome: str
 
 
-API_CALLS = select(
+API_CALLS: Any = select(
     _made.id,
     _made.at,
     _made.user_key,

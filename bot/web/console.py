@@ -670,9 +670,10 @@ def entry_of_event(event: Event, operators: Mapping[str, str | None]) -> Entry:
     if event.what in {"asked", "card_shown"}:
         # Their details are the command and an id, which the page shows above.
         return Entry(words.ACTIONS[event.what], tone_of(event.what), (), None)
-    if event.what.startswith("message_") and event.detail in words.MESSAGE_KINDS:
+    kind = words.MESSAGE_KINDS.get(event.detail or "")
+    if event.what.startswith("message_") and kind is not None:
         entry = Entry(words.ACTIONS.get(event.what, event.what), tone_of(event.what), (), None)
-        results = [Detail("", words.MESSAGE_KINDS[event.detail])]
+        results = [Detail("", kind)]
     else:
         entry, results = entry_of(event.what, event.detail, operators), []
     if event.result:

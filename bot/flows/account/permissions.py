@@ -208,8 +208,15 @@ async def revoke(
         had_grant = end_grant(c, user, reason, now)
         ended = Revoked(had_grant, len(cancelled) + len(rest), browsers)
         if operator is not None:
-            done = {"operator": str(operator), "calls": ended.cancelled, "browsers": browsers}
-            audit.write(c, REVOKED_BY_OPERATOR, user=user, now=now, **done)
+            audit.write(
+                c,
+                REVOKED_BY_OPERATOR,
+                user=user,
+                now=now,
+                operator=str(operator),
+                calls=ended.cancelled,
+                browsers=browsers,
+            )
         return ended, messages
 
     ended, messages = await bot.database.write(work)
