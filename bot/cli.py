@@ -87,9 +87,10 @@ class ShowVersion(argparse.Action):
     """Looks up the version only when the option is given."""
 
     def __call__(self, *_: object) -> NoReturn:
-        from importlib.metadata import version  # noqa: PLC0415
+        from bot.build import current_build  # noqa: PLC0415
 
-        print(f"bot {version('bot-that-asks')}")
+        build = current_build()
+        print(f"bot {build.version} (schema {build.revision})")
         raise SystemExit(DONE)
 
 
@@ -116,7 +117,7 @@ def parser() -> Parser:
     serve.formatter_class = argparse.RawDescriptionHelpFormatter
     serve.epilog = f"settings, from the environment or a .env file:\n{settings.help_table()}"
     add_sandbox_options(add("sandbox", sandbox, "try the bot in a browser, against an emulated platform"))
-    add("doctor", doctor, "check the configuration, the database and the platform")
+    add_json_option(add("doctor", doctor, "check the configuration, the database, the bot and the platform"))
 
     database = add("db", None, "make, check or copy the database")
     actions = database.add_subparsers(metavar="ACTION", required=True, title="actions")
@@ -262,7 +263,7 @@ def sandbox(chosen: argparse.Namespace) -> int:
 def doctor(chosen: argparse.Namespace) -> int:
     from bot import doctor as checks  # noqa: PLC0415
 
-    return checks.run(settings.environment())
+    return checks.run(settings.environment(), as_json=chosen.json)
 
 
 # --- the database --------------------------------------------------------------------------------------------
@@ -282,8 +283,8 @@ def upgrade_database(chosen: argparse.Namespace) -> int:
 
     # A new database contains nothing to encrypt, so it can be created before the keys are.
     keys = [key.reveal() for key in loaded.encryption_keys]
-    upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
-    print("The database is at the newest migration.")
+    note = upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
+    print(note or "The database is at the newest migration.")
     return DONE
 
 
@@ -291,8 +292,8 @@ def check_database(chosen: argparse.Namespace) -> int:
     url = operator_settings().database_url
     from bot.store.open_database import check_schema  # noqa: PLC0415
 
-    check_schema(url)
-    print("The database is there and up to date.")
+    note = check_schema(url)
+    print(note or "The database is there and up to date.")
     return DONE
 
 

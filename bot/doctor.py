@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from urllib.parse import urlsplit
+from threading import Thread
+from typing import Any
 
-from bot import settings
+from bot import doctor_bot, doctor_database, settings
 from bot.core.commands import Registry
-from bot.core.errors import BotError, ConfigurationError
-from bot.core.network import is_loopback
-from bot.findings import Finding, bounded, error_finding, run_concurrently
+from bot.core.errors import ConfigurationError
+from bot.core.unseen_characters import escape_json
+from bot.doctor_bot import Surroundings
+from bot.doctor_database import Examined, ago, running
+from bot.doctor_program import program
+from bot.findings import TIMEOUT, Finding, error_finding, run_concurrently, sentences
 from bot.platforms import Entry, all_commands, configured, own_commands
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
-from bot.store import key_rotation
-from bot.store.keyring import Keyring
-from bot.store.open_database import check_schema, read_without_keys
 
 
-def run(environ: Mapping[str, str]) -> int:
+def run(environ: Mapping[str, str], *, as_json: bool = False) -> int:
     """Print every finding and return the exit code."""
-    findings = asyncio.run(examine(environ))
-    for finding in findings:
-        print(finding)  # noqa: T201 - the output of an operator's command
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_default_executor(DaemonThreads())
+        findings = runner.run(examine(environ))
+    if as_json:
+        print(escape_json(json.dumps([each.as_json() for each in findings], ensure_ascii=False, indent=2)))  # noqa: T201
+    else:
+        several = len({each.platform for each in findings} - {""}) > 1
+        for finding in findings:
+            print(finding.line(with_platform=several))  # noqa: T201 - the output of an operator's command
     return 1 if any(finding.verdict == "FAIL" for finding in findings) else 0
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """Runs each call in a thread that does not delay the exit: a resolver or a database may never respond."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(fn(*args, **named))
+            except BaseException as error:
+                future.set_exception(error)
+
+        future.set_running_or_notify_cancel()
+        Thread(target=work, daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the threads alone."""
 
 
 async def examine(environ: Mapping[str, str]) -> list[Finding]:
@@ -33,19 +62,37 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     try:
         loaded = settings.load(environ)
     except ConfigurationError as error:
-        return [*wrong_configuration(error), *await database_alone(environ)]
+        return [*wrong_configuration(error), *program(), *await database_alone(environ)]
     entries = configured(loaded)
-    found = [Finding("ok", "configuration", "every setting is valid"), *warnings(loaded)]
+    found = [Finding("ok", "configuration", "every setting is valid"), *warnings(loaded), *program()]
     commands = {}
     for entry in entries:
         commands[entry.name], broken = known_commands(entry)
         found += broken
-    found += await run_concurrently(database(loaded))
-    found += proxies(loaded, [origin for entry in entries for origin in entry.origins(loaded)])
-    found += public_url(loaded, [origin for entry in entries for origin in entry.origins(loaded)])
-    of_each = await asyncio.gather(*(each.examine(loaded, commands[each.name]) for each in entries))
+    origins = [origin for entry in entries for origin in entry.origins(loaded)]
+    found += proxies(loaded, origins)
+    apps = [entry.app(loaded) for entry in entries]
+    database = asyncio.create_task(bounded_database(loaded, apps))
+
+    async def surroundings() -> Surroundings:
+        return Surroundings(loaded, apps, origins, (await asyncio.shield(database)).facts)
+
+    paths = {entry.name: entry.callback_path for entry in entries}
+    own, *of_each = await asyncio.gather(
+        run_concurrently(
+            {
+                doctor_bot.BOT: doctor_bot.bot(loaded, surroundings),
+                doctor_bot.PORT: doctor_bot.own_port(loaded, surroundings),
+                doctor_bot.PUBLIC_URL: doctor_bot.public_url(loaded, paths, surroundings),
+            }
+        ),
+        *(each.examine(loaded, commands[each.name], surroundings) for each in entries),
+    )
+    examined = await database
+    found += [*examined.findings, *own]
     for entry, findings in zip(entries, of_each, strict=True):
-        found += [replace(each, platform=entry.name) for each in findings] if len(entries) > 1 else findings
+        heard = last_event(loaded, entry, examined) if examined.facts else []
+        found += [replace(each, platform=entry.name) for each in (*findings, *heard)]
     return list(dict.fromkeys(found))
 
 
@@ -53,15 +100,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
 
 
 def wrong_configuration(error: ConfigurationError) -> list[Finding]:
-    return [Finding("FAIL", "configuration", problem) for problem in error.problems]
-
-
-async def database_alone(environ: Mapping[str, str]) -> Sequence[Finding]:
-    """Check the database although other settings are wrong; return nothing if its own settings are wrong too."""
-    try:
-        return await bounded(database(settings.load_for_operator(environ)))
-    except ConfigurationError:
-        return []
+    return [sentences(problem, "FAIL", "configuration") for problem in error.problems]
 
 
 def known_commands(entry: Entry) -> tuple[Registry, list[Finding]]:
@@ -73,50 +112,7 @@ def known_commands(entry: Entry) -> tuple[Registry, list[Finding]]:
 
 
 def warnings(loaded: OperatorSettings) -> list[Finding]:
-    return [Finding("warn", "configuration", line) for line in loaded.warnings]
-
-
-def public_url(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
-    subject = "public URL"
-    if loaded.public_url is None:
-        return [Finding("ok", subject, "none: users authorize by device flow")]
-    here = urlsplit(loaded.public_url)
-    if not is_loopback(here.hostname or ""):
-        return [Finding("ok", subject, loaded.public_url)]
-    if loaded.port not in {here.port, 0}:
-        fix = f"Set BOT_PUBLIC_URL to http://localhost:{loaded.port}, or to where a proxy listens."
-        return [Finding("warn", subject, f"{loaded.public_url}, but the bot listens on {loaded.port}", fix)]
-    if all(is_loopback(urlsplit(each).hostname or "") for each in origins):
-        return [Finding("ok", subject, loaded.public_url)]
-    message = f"{loaded.public_url} can be opened on this machine only, not from a phone"
-    return [Finding("warn", subject, message, "Set BOT_PUBLIC_URL to an https origin for other people.")]
-
-
-# --- the database ------------------------------------------------------------------------------------------
-
-
-async def database(loaded: OperatorSettings) -> Sequence[Finding]:
-    try:
-        # In a thread, because it runs its own event loop.
-        await asyncio.to_thread(check_schema, loaded.database_url)
-    except BotError as error:
-        return [error_finding("database", error)]
-    exposed = [Finding("warn", "database", line) for line in settings.exposed_database(loaded.database_url)]
-    return [Finding("ok", "database", "reachable and migrated"), *exposed, await encryption_keys(loaded)]
-
-
-async def encryption_keys(loaded: OperatorSettings) -> Finding:
-    if not loaded.encryption_keys:
-        return Finding("FAIL", "encryption keys", "none are set")
-    keyring = Keyring([key.reveal() for key in loaded.encryption_keys])
-    try:
-        known = await asyncio.to_thread(
-            read_without_keys, loaded.database_url, lambda c: key_rotation.keys_fit(c, keyring)
-        )
-    except BotError as error:
-        return error_finding("encryption keys", error)
-    message = "they open the stored values" if known else "nothing is sealed yet"
-    return Finding("ok", "encryption keys", f"{len(loaded.encryption_keys)}, and {message}")
+    return [sentences(line, "warn", "configuration") for line in loaded.warnings]
 
 
 def proxies(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
@@ -129,3 +125,38 @@ def proxies(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
         found.setdefault(f"through {proxy.url}" if proxy else "without a proxy", []).append(origin)
     message = "; ".join(f"{' and '.join(reached)} {how}" for how, reached in found.items())
     return [Finding("ok", "proxy", message)]
+
+
+# --- the database ------------------------------------------------------------------------------------------
+
+
+async def database_alone(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """Check the database although other settings are wrong; return nothing if its own settings are wrong too."""
+    try:
+        loaded = settings.load_for_operator(environ)
+    except ConfigurationError:
+        return []
+    return (await bounded_database(loaded, ())).findings
+
+
+async def bounded_database(loaded: OperatorSettings, apps: Sequence[str]) -> Examined:
+    try:
+        return await asyncio.wait_for(doctor_database.examine(loaded, apps), TIMEOUT - 0.5)
+    except TimeoutError:
+        message = "it does not respond"
+        fix = "Look at its log, for example for locks and for connections that are used up, or fix BOT_DATABASE_URL."
+        return Examined([Finding("FAIL", "database", message, fix)], None)
+
+
+def last_event(loaded: Settings, entry: Entry, examined: Examined) -> list[Finding]:
+    """Report when the platform last sent an event, which proves that events arrive."""
+    subject, app = "last event", entry.app(loaded)
+    assert examined.facts is not None
+    heard = examined.facts.last_heard.get(app)
+    if heard is not None:
+        return [Finding("ok", subject, f"received {ago(heard)}")]
+    message = f"none has ever arrived for {app}"
+    if not running(examined.facts, [app]):
+        return [Finding("warn", subject, message, "Start `bot run`, and send the bot a message.")]
+    fix = f"Send the bot a message and run `bot doctor` again. If there is still none: {entry.event_help(loaded)}"
+    return [Finding("warn", subject, message, fix)]

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from bot.core.api import AppScopeMissing, Refused, Unreachable
+from bot.core.api import AppScopeMissing, Refused, Succeeded, Unreachable
+from bot.dingtalk import doctor_checks
 from bot.dingtalk.platform import DingTalkPlatform
-from bot.findings import Finding, describe_outcome, run_concurrently
+from bot.doctor_bot import FindSurroundings, is_from_bot
+from bot.doctor_platform import RESTART, WEBHOOK, arrived, is_refusal, misrouted, reachability
+from bot.doctor_probes import Answer, network_to, probe
+from bot.findings import LARGEST_SKEW, Finding, describe_outcome, run_concurrently
 from bot.settings import DingTalkSettings, Settings
+
+UNNAMED = "$:LWCP"
+"""How ids begin that the platform gives instead of user IDs until the app is published."""
+EVENTS_PATH, CARDS_PATH = "/dingtalk/events", "/dingtalk/cards"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An app, and the settings with which it is served."""
+
+    settings: Settings
+    own: DingTalkSettings
+    platform: DingTalkPlatform
+    admins: Sequence[str]
 
 
 def origins(own: DingTalkSettings) -> list[str]:
@@ -15,22 +36,43 @@ def origins(own: DingTalkSettings) -> list[str]:
     return list(dict.fromkeys((own.api_url, own.oapi_url, own.login_url)))
 
 
-async def examine(
-    loaded: Settings, own: DingTalkSettings, platform: DingTalkPlatform, admins: Sequence[str]
-) -> list[Finding]:
-    """Return every finding about the app, in a fixed order. Delivers nothing to anyone."""
-    found = list(await credentials(platform))
-    found += client_script(own)
-    if found[0].verdict != "ok":
-        rest = "not checked without credentials: events, member look-ups, redirect URL, card template"
-        return [*found, Finding("warn", "app", rest)]
-    found += await run_concurrently(
-        events(own, platform),
-        lookups(platform),
-        redirect_url(loaded, platform),
-        template(own, platform),
+def event_help(settings: Settings, own: DingTalkSettings) -> str:
+    way = "choose Stream mode"
+    if own.events == "webhook":
+        way = f"choose HTTP mode with the address {settings.public_url}{EVENTS_PATH}"
+    return (
+        f"for the robot in the developer console, {way}, and publish a version. Another program that runs with the "
+        "credentials of this app receives messages in place of the bot."
     )
-    return [*found, *administrators(admins), SCOPES]
+
+
+async def examine(context: Context, surroundings: FindSurroundings) -> list[Finding]:
+    """Return every finding about the app, in a fixed order. Delivers nothing to anyone."""
+    settings, own, platform = context.settings, context.own, context.platform
+    found = await run_concurrently(
+        {"platform": reachability(settings.network, origins(own)), "credentials": credentials(platform)}
+    )
+    found += client_script(own)
+    if not any(each.subject == "credentials" and each.verdict == "ok" for each in found):
+        rest = (
+            "not checked without credentials: events, organization, sending, member look-ups, redirect URL, "
+            "card template, administrators"
+        )
+        found.append(Finding("warn", "app", rest, "Fix the credentials first."))
+        return found + await run_concurrently({WEBHOOK: webhook(context, surroundings)})
+    found += await run_concurrently(
+        {
+            "events": events(own, platform),
+            WEBHOOK: webhook(context, surroundings),
+            "organization": organization(own, platform, surroundings),
+            "sending": sending(platform),
+            "member look-ups": lookups(platform),
+            "redirect URL": redirect_url(settings, platform),
+            "card template": template(own, platform),
+            "administrators": administrators(context.admins, platform),
+        }
+    )
+    return [*found, SCOPES]
 
 
 SCOPES = Finding(
@@ -63,15 +105,101 @@ def client_script(own: DingTalkSettings) -> list[Finding]:
     return [Finding("warn", subject, f"browsers run {url} in whatever version it is served", fix)]
 
 
+# --- events ------------------------------------------------------------------------------------------------
+
+
 async def events(own: DingTalkSettings, platform: DingTalkPlatform) -> Sequence[Finding]:
     subject = "events"
     if own.events == "webhook":
-        message = "posted to /dingtalk/events, if the robot is set to HTTP mode in the developer console"
+        message = f"posted to {EVENTS_PATH}, if the robot is set to HTTP mode in the developer console"
         return [Finding("ok", subject, message)]
     problem = await platform.check_stream()
     if problem is None:
         return [Finding("ok", subject, "the platform opens a long connection")]
     return [Finding("FAIL", subject, problem, "Set the robot to Stream mode in the developer console.")]
+
+
+async def webhook(context: Context, surroundings: FindSurroundings) -> Sequence[Finding]:
+    """Send the bot a signed message through its public address, which it ignores. Changes nothing."""
+    settings, own = context.settings, context.own
+    if own.events != "webhook" or settings.public_url is None:
+        return []
+    url, cards = f"{settings.public_url}{EVENTS_PATH}", f"{settings.public_url}{CARDS_PATH}"
+    body, headers = doctor_checks.signed_message(own.client_secret, time.time())
+    answer, clicked = await asyncio.gather(
+        probe(network_to(settings.network, url), "POST", url, headers=headers, body=body),
+        probe(network_to(settings.network, url), "GET", cards),
+    )
+    around = await surroundings()
+    wrong = misrouted(url, answer, around)
+    if wrong is not None or not isinstance(answer, Answer):
+        return [wrong] if wrong else []
+    if is_refusal(answer):
+        if answer.clock_ahead is not None and abs(answer.clock_ahead) > LARGEST_SKEW:
+            message = "the bot rejects messages that this machine signs, because their clocks differ"
+            return [Finding("FAIL", WEBHOOK, message, "Synchronize the clocks of both (NTP).")]
+        message = f"the bot at {url} rejects messages signed with DINGTALK_CLIENT_SECRET: it was started with another one"
+        return [Finding("FAIL", WEBHOOK, message, RESTART)]
+    if not is_from_bot(answer) and answer.body.strip() != b"{}":
+        fix = "Make the proxy forward this path to the bot."
+        return [Finding("FAIL", WEBHOOK, f"{url} is answered by something else: {answer.description}", fix)]
+    return [arrived(url, answer, "a signed message"), *card_webhook(context, cards, clicked)]
+
+
+def card_webhook(context: Context, url: str, answer: object) -> Iterable[Finding]:
+    """Report clicks on cards that do not reach the bot, which accepts only POST there."""
+    if context.own.card_template_id is None:
+        return
+    if not isinstance(answer, Answer) or answer.status != 405 or not is_from_bot(answer):
+        what = answer.description if isinstance(answer, Answer) else "nothing answers"
+        fix = "Make the proxy forward every path, and forward it unchanged."
+        yield Finding("FAIL", WEBHOOK, f"clicks on cards do not reach the bot at {url}: {what}", fix)
+
+
+# --- the organization --------------------------------------------------------------------------------------
+
+
+async def organization(
+    own: DingTalkSettings, platform: DingTalkPlatform, surroundings: FindSurroundings
+) -> Sequence[Finding]:
+    """Check that the app belongs to the organization, and that the platform names those who write to it."""
+    subject = "organization"
+    problem = await platform.check_corp()
+    if isinstance(problem, Refused):
+        message = f"DINGTALK_CORP_ID is not the app's organization: {describe_outcome(problem)}"
+        return [
+            Finding("FAIL", subject, message, "Copy the CorpId from the home page of the developer console.")
+        ]
+    facts = (await surroundings()).facts
+    sender = facts.last_sender.get(platform.app) if facts else None
+    if sender is not None and sender.tenant_key == own.corp_id and sender.open_id.startswith(UNNAMED):
+        message = "nobody can be served: the platform does not name the senders of messages"
+        fix = "Publish a version of the app in the developer console, and make it available to its users."
+        return [Finding("FAIL", subject, message, fix)]
+    if problem is not None:
+        message = f"cannot tell whether the app belongs to it: {describe_outcome(problem)}"
+        return [Finding("warn", subject, message, "Compare DINGTALK_CORP_ID with the developer console.")]
+    return [Finding("ok", subject, "the app belongs to it")]
+
+
+async def sending(platform: DingTalkPlatform) -> Sequence[Finding]:
+    """Check that the robot may send messages, with one to a user who does not exist."""
+    subject = "sending"
+    match await platform.check_sending():
+        case None | Succeeded():
+            return [Finding("ok", subject, "the robot may send messages")]
+        case AppScopeMissing() as problem:
+            fix = "Add the application permission qyapi_robot_sendmsg in the developer console, and publish a version."
+            return [Finding("FAIL", subject, f"the bot cannot answer: {describe_outcome(problem)}", fix)]
+        case Refused(unnamed_scope=True) as problem:
+            fix = "Add the application permission qyapi_robot_sendmsg in the developer console, and publish a version."
+            return [Finding("FAIL", subject, f"the bot cannot answer: {describe_outcome(problem)}", fix)]
+        case Refused(message=message) as problem if "robotcode" in message.lower():
+            fix = "Copy DINGTALK_ROBOT_CODE from the developer console, or unset it if it is the Client ID."
+            return [Finding("FAIL", subject, f"the bot cannot answer: {describe_outcome(problem)}", fix)]
+        case problem:
+            fix = "Send the bot a message, and look at its log."
+            return [Finding("warn", subject, f"cannot tell: {describe_outcome(problem)}", fix)]
 
 
 async def lookups(platform: DingTalkPlatform) -> Sequence[Finding]:
@@ -85,9 +213,9 @@ async def lookups(platform: DingTalkPlatform) -> Sequence[Finding]:
     return [Finding("FAIL", subject, describe_outcome(problem), fix)]
 
 
-async def redirect_url(loaded: Settings, platform: DingTalkPlatform) -> Sequence[Finding]:
+async def redirect_url(settings: Settings, platform: DingTalkPlatform) -> Sequence[Finding]:
     subject = "redirect URL"
-    url = f"{loaded.public_url}{platform.callback_path}"
+    url = f"{settings.public_url}{platform.callback_path}"
     status = await platform.open_login_page(url)
     if isinstance(status, Unreachable):
         return [Finding("FAIL", subject, status.reason, "Check DINGTALK_LOGIN_URL and the network.")]
@@ -111,9 +239,23 @@ async def template(own: DingTalkSettings, platform: DingTalkPlatform) -> Sequenc
     return [Finding("FAIL", subject, describe_outcome(problem), fix)]
 
 
-def administrators(admins: Sequence[str]) -> list[Finding]:
+async def administrators(admins: Sequence[str], platform: DingTalkPlatform) -> Sequence[Finding]:
     if admins:
-        return [Finding("ok", "administrators", f"{len(admins)} configured")]
+        return await asyncio.gather(*(administrator(each, platform) for each in admins))
     fix = "Set BOT_ADMINS to their user IDs."
     message = "nobody is informed of what only an administrator can fix"
     return [Finding("warn", "administrators", message, fix)]
+
+
+async def administrator(user_id: str, platform: DingTalkPlatform) -> Finding:
+    """Check that an id of BOT_ADMINS is a member of the organization."""
+    subject = "administrators"
+    fix = "Set BOT_ADMINS to the person's user ID (员工 UserID), which the organization's directory shows."
+    match await platform.check_member(user_id):
+        case None:
+            return Finding("ok", subject, user_id)
+        case Refused(code=code) if code in doctor_checks.UNKNOWN_USER:
+            return Finding("FAIL", subject, f"{user_id} is not a member of the organization ({code})", fix)
+        case problem:
+            message = f"cannot tell whether {user_id} is a member: {describe_outcome(problem)}"
+            return Finding("warn", subject, message, fix)

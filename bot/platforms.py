@@ -8,37 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol, cast
 
 from bot import doctor_dingtalk, doctor_lark
 from bot.core.api import Json
 from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.commands import Command, Registry, registry
-from bot.core.events import Outage, Received, Unauthentic, UrlVerification
+from bot.core.events import Received, Unauthentic, UrlVerification
 from bot.core.platform import Platform
 from bot.dingtalk import stream as stream_of_dingtalk
 from bot.dingtalk.commands import COMMANDS as DINGTALK_COMMANDS
 from bot.dingtalk.commands import WORDS as DINGTALK_WORDS
 from bot.dingtalk.frames import Frame
 from bot.dingtalk.platform import DingTalkPlatform
+from bot.doctor_bot import FindSurroundings
 from bot.findings import Finding
 from bot.flows import observations
 from bot.flows.bot import Bot
-from bot.flows.intake import accept_event
+from bot.flows.intake import receive_event
 from bot.lark import stream as stream_of_lark
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
 from bot.lark.commands import WORDS as LARK_WORDS
 from bot.lark.platform import LarkPlatform
 from bot.plugins import installed_commands
 from bot.settings import DingTalkSettings, LarkSettings, Settings
+from bot.transport.http_client import OnRequest
 from bot.transport.long_connection import EventNotAccepted
+from bot.web.app_keys import Ingress
 
 
-class Connection(Protocol):
+class Connection(Ingress, Protocol):
     """A connection that this process opens to receive a platform's events."""
-
-    @property
-    def outage(self) -> Outage | None: ...
 
     async def start(self) -> None: ...
 
@@ -53,6 +54,7 @@ class Entry(Protocol):
     words: PlatformWords
     commands: tuple[Command, ...]
     """In the order of the help."""
+    callback_path: str
 
     def is_configured(self, settings: Settings) -> bool:
         """Return whether the settings contain credentials for the platform."""
@@ -63,7 +65,9 @@ class Entry(Protocol):
     def is_user_id(self, text: str) -> bool:
         """Return whether an id in BOT_ADMINS belongs to this platform, if there are several."""
 
-    def build(self, settings: Settings) -> AbstractAsyncContextManager[Platform]:
+    def build(
+        self, settings: Settings, on_request: OnRequest | None = None
+    ) -> AbstractAsyncContextManager[Platform]:
         """Build the adapter, which can be used from `__aenter__` to `__aexit__`."""
 
     def connect(self, settings: Settings, bot: Bot) -> Connection | None:
@@ -72,7 +76,12 @@ class Entry(Protocol):
     def origins(self, settings: Settings) -> list[str]:
         """Return the origins that the adapter calls, for `bot doctor`."""
 
-    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+    def event_help(self, settings: Settings) -> str:
+        """Return what to look at if no events arrive, for `bot doctor`: an imperative sentence."""
+
+    async def examine(
+        self, settings: Settings, commands: Registry, surroundings: FindSurroundings
+    ) -> list[Finding]:
         """Run the platform's checks of `bot doctor`."""
 
 
@@ -80,6 +89,7 @@ class LarkEntry:
     name = LarkPlatform.name
     words = LARK_WORDS
     commands = LARK_COMMANDS
+    callback_path = LarkPlatform.callback_path
 
     def is_configured(self, settings: Settings) -> bool:
         return settings.lark is not None
@@ -90,7 +100,7 @@ class LarkEntry:
     def is_user_id(self, text: str) -> bool:
         return text.startswith("ou_")
 
-    def build(self, settings: Settings) -> LarkPlatform:
+    def build(self, settings: Settings, on_request: OnRequest | None = None) -> LarkPlatform:
         own = lark(settings)
         return LarkPlatform(
             app_id=own.app_id,
@@ -105,6 +115,7 @@ class LarkEntry:
             client_script=own.jssdk_url,
             brand=own.brand,
             network=settings.network,
+            on_request=on_request,
         )
 
     def connect(self, settings: Settings, bot: Bot) -> stream_of_lark.LongConnection | None:
@@ -114,7 +125,7 @@ class LarkEntry:
         platform = cast(LarkPlatform, bot.platforms[self.app(settings)])
 
         async def on_event(payload: bytes) -> Json:
-            return await accept_received(bot, platform.parse(payload))
+            return await accept_received(bot, platform, platform.parse(payload))
 
         return stream_of_lark.LongConnection(
             app_id=own.app_id,
@@ -123,16 +134,22 @@ class LarkEntry:
             on_event=on_event,
             on_refusal=bot.refusals.note,
             network=settings.network,
+            on_request=partial(bot.metrics.request_sent, self.name),
         )
 
     def origins(self, settings: Settings) -> list[str]:
         return doctor_lark.origins(lark(settings))
 
-    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+    def event_help(self, settings: Settings) -> str:
+        return doctor_lark.event_help(settings, lark(settings))
+
+    async def examine(
+        self, settings: Settings, commands: Registry, surroundings: FindSurroundings
+    ) -> list[Finding]:
         platform = self.build(settings)
+        context = doctor_lark.Context(settings, lark(settings), platform, admins_of(self, settings))
         try:
-            admins = admins_of(self, settings)
-            return await doctor_lark.examine(settings, lark(settings), platform, commands, admins)
+            return await doctor_lark.examine(context, commands, surroundings)
         finally:
             await platform.close()
 
@@ -142,16 +159,17 @@ def lark(settings: Settings) -> LarkSettings:
     return settings.lark
 
 
-async def accept_received(bot: Bot, received: Received) -> Json:
+async def accept_received(bot: Bot, platform: Platform, received: Received) -> Json:
     """Accept what came by a long connection. It needs no signature, because TLS authenticates the platform."""
     match received:
         case Unauthentic(reason=reason):
+            observations.event_refused(bot, platform.name, received, is_logged=False)
             raise EventNotAccepted(reason)
         case UrlVerification():
             return None
         case event:
             try:
-                return await accept_event(bot, event) or None
+                return await receive_event(bot, platform.name, event) or None
             except Exception as error:
                 observations.failed(bot, "an event was not accepted", error)
                 raise EventNotAccepted(type(error).__name__) from error
@@ -161,6 +179,7 @@ class DingTalkEntry:
     name = DingTalkPlatform.name
     words = DINGTALK_WORDS
     commands = DINGTALK_COMMANDS
+    callback_path = DingTalkPlatform.callback_path
 
     def is_configured(self, settings: Settings) -> bool:
         return settings.dingtalk is not None
@@ -171,7 +190,7 @@ class DingTalkEntry:
     def is_user_id(self, text: str) -> bool:
         return not LARK.is_user_id(text)
 
-    def build(self, settings: Settings) -> DingTalkPlatform:
+    def build(self, settings: Settings, on_request: OnRequest | None = None) -> DingTalkPlatform:
         own = dingtalk(settings)
         return DingTalkPlatform(
             client_id=own.client_id,
@@ -187,6 +206,7 @@ class DingTalkEntry:
             client_script=own.jsapi_url,
             time_zone=settings.time_zone,
             network=settings.network,
+            on_request=on_request,
         )
 
     def connect(self, settings: Settings, bot: Bot) -> stream_of_dingtalk.LongConnection | None:
@@ -196,7 +216,7 @@ class DingTalkEntry:
         platform = cast(DingTalkPlatform, bot.platforms[self.app(settings)])
 
         async def on_event(frame: Frame) -> Json:
-            return await accept_received(bot, platform.parse_frame(frame))
+            return await accept_received(bot, platform, platform.parse_frame(frame))
 
         return stream_of_dingtalk.LongConnection(
             app_id=own.client_id,
@@ -205,16 +225,22 @@ class DingTalkEntry:
             on_event=on_event,
             on_refusal=bot.refusals.note,
             network=settings.network,
+            on_request=partial(bot.metrics.request_sent, self.name),
         )
 
     def origins(self, settings: Settings) -> list[str]:
         return doctor_dingtalk.origins(dingtalk(settings))
 
-    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+    def event_help(self, settings: Settings) -> str:
+        return doctor_dingtalk.event_help(settings, dingtalk(settings))
+
+    async def examine(
+        self, settings: Settings, commands: Registry, surroundings: FindSurroundings
+    ) -> list[Finding]:
         platform = self.build(settings)
+        context = doctor_dingtalk.Context(settings, dingtalk(settings), platform, admins_of(self, settings))
         try:
-            admins = admins_of(self, settings)
-            return await doctor_dingtalk.examine(settings, dingtalk(settings), platform, admins)
+            return await doctor_dingtalk.examine(context, surroundings)
         finally:
             await platform.close()
 

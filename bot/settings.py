@@ -95,6 +95,8 @@ class Settings(OperatorSettings):
     """None: no browser can reach the bot."""
     host: str
     port: int
+    metrics_port: int | None
+    """None: `/metrics`, `/healthz` and `/readyz` are served on `port`, like everything else."""
     admins: tuple[str, ...]
     """Empty: the app's owner, if the platform names one."""
     auto_migrate: bool
@@ -490,6 +492,13 @@ BOT: tuple[Setting, ...] = (
         default="8080",
     ),
     Setting(
+        name="BOT_METRICS_PORT",
+        field="metrics_port",
+        parse=_port,
+        meaning="Port on which alone `/metrics`, `/healthz` and `/readyz` are served, at the same address.",
+        default_description="served on `BOT_PORT`",
+    ),
+    Setting(
         name="BOT_DATABASE_URL",
         field="database_url",
         parse=_database_url,
@@ -707,6 +716,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         problems[0] += f" Or serve DingTalk: set {_and(each.name for each in DINGTALK if each.required)}."
     values, found = _parse(BOT, environ, required=True)
     problems += [*_lark_problems(groups.get("lark", {}), values), *_dingtalk_problems(groups, values), *found]
+    problems += _port_problems(values)
     network, unusable = read_network(environ)
     problems += [*unusable, *_unusable_certificates(network.certificates)]
     if problems:
@@ -745,6 +755,12 @@ def _dingtalk_problems(served: Mapping[str, Any], values: Mapping[str, Any]) -> 
             "BOT_PUBLIC_URL is empty, and DingTalk has no way to authorize without a page of the bot. "
             "Set it to where browsers reach the bot."
         )
+
+
+def _port_problems(values: Mapping[str, Any]) -> Iterable[str]:
+    port, metrics_port = values.get("port"), values.get("metrics_port")
+    if metrics_port and metrics_port == port:
+        yield f"BOT_METRICS_PORT is the port of BOT_PORT, {port}. Choose another one, or unset it to share the port."
 
 
 def _given(table: Iterable[Setting], environ: Mapping[str, str], *, required: bool) -> list[str]:
@@ -840,7 +856,7 @@ def _require_usable(name: str, text: str) -> None:
         raise ValueError("has quotes around its value. Write it without them.")
     if _SERVICE_LINK.fullmatch(text):
         raise ValueError(
-            f"{text} comes from a Kubernetes Service named {name.partition('_')[0].lower()!r}. "
+            f"{text} comes from a Kubernetes Service named {name.removesuffix('_PORT').lower().replace('_', '-')!r}. "
             "Set enableServiceLinks: false in the pod, or rename the Service."
         )
 

@@ -9,7 +9,7 @@ import os
 
 from alembic import context
 from alembic.ddl.base import AddColumn, visit_add_column
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.ext.compiler import compiles
@@ -33,6 +33,17 @@ def commented(text, column):  # type: ignore[no-untyped-def]
     return f"{text} /* {comment} */" if text and comment else text
 
 
+def record_compatibility(*, ctx, step, **_):  # type: ignore[no-untyped-def]
+    """Record which older programs work with the schema: none, unless the revision says that it only adds to it."""
+    script = step.up_revision
+    if script.revision <= "0020":
+        return  # the table is not there yet, or was just created
+    change = "revision = :new"
+    if not getattr(script.module, "expands", False):
+        change += ", oldest_revision = :new"
+    ctx.connection.execute(text(f"UPDATE schema_compatibility SET {change}"), {"new": script.revision})  # noqa: S608
+
+
 def run(connection: Connection) -> None:
     context.configure(
         connection=connection,
@@ -41,6 +52,7 @@ def run(connection: Connection) -> None:
         transactional_ddl=True,
         render_as_batch=True,
         compare_server_default=True,
+        on_version_apply=record_compatibility,
     )
     with context.begin_transaction():
         context.run_migrations()

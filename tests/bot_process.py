@@ -77,6 +77,44 @@ def run_later(seconds: int) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "bot.sandbox.shifted_clock", str(seconds), "run"])
 
 
+def bot_with_clock(file: Path) -> Call:
+    """`python -m bot run` with its clocks ahead by the seconds in this file, whenever it reads them."""
+    return Call(f"{__name__}:run_with_clock", (str(file),))
+
+
+def run_with_clock(file: str) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", "tests.jumping_clock", file, "run"])
+
+
+def run_bound_by_permissions(arguments: Sequence[str]) -> int:
+    """`python -m bot` without root's right to ignore the permissions of files."""
+    import ctypes
+
+    from bot.cli import main as run
+
+    version_3, bytes_of_capabilities = 0x20080522, (ctypes.c_uint32 * 6)()
+    header = (ctypes.c_uint32 * 2)(version_3, 0)
+    # All capabilities are given up: effective, permitted and inheritable are zero.
+    if ctypes.CDLL(None, use_errno=True).capset(header, bytes_of_capabilities) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+    return run(arguments)
+
+
+def run_on_full_disk(arguments: Sequence[str], free: int) -> int:
+    """`python -m bot` on a machine whose disks have only so many bytes left."""
+    from bot.cli import main as run
+
+    real = os.statvfs
+
+    def statvfs(path: Any) -> os.statvfs_result:
+        values = list(real(path))
+        values[4] = free // values[1]  # f_bavail, in units of f_frsize
+        return os.statvfs_result(values)
+
+    os.statvfs = statvfs  # type: ignore[assignment]
+    return run(arguments)
+
+
 class Process:
     """A forked process, with what the tests need of `asyncio.subprocess.Process`."""
 

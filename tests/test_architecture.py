@@ -158,7 +158,7 @@ def test_the_slow_and_the_many_are_imported_in_one_place(file: Path) -> None:
     ("module", "slow"),
     [
         ("bot.cli", ("lark_oapi", "aiohttp", "sqlalchemy", "cryptography", "jinja2")),
-        ("bot.app", ("lark_oapi", "alembic")),
+        ("bot.app", ("lark_oapi", "alembic", "opentelemetry")),
     ],
 )
 def test_importing_a_module_does_not_import_what_is_slow(module: str, slow: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """docs/deploy: each file can be read by what it is for, and agrees with the program about names, ports and routes."""
 
 import base64
+import os
 import re
 import shlex
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from bot import settings
 from bot.cli import parser
 from bot.platforms import ENTRIES
 from bot.web import routes
+from tests.debian import program
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "docs" / "deploy"
@@ -175,6 +179,48 @@ def test_the_build_needs_only_what_it_copies(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in ("bot/cli.py", "bot/_migrations/env.py", "bot/web/templates/", "bot/web/static/"):
         assert [name for name in names if name.startswith(wanted)], wanted
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_image_make_a_program_that_runs(tmp_path: Path) -> None:
+    """Its build stage, in other folders; and what it starts."""
+    source, venv = tmp_path / "src", tmp_path / "bot"
+    source.mkdir()
+    for name in copied():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / Path(name).name)
+    build = IMAGE[: [index for index, (word, _) in enumerate(IMAGE) if word == "FROM"][-1]]
+    commands = [rest for word, rest in build if word == "RUN"]
+    assert len(commands) == 2
+    # In place of the image's.
+    (tmp_path / "pip").write_text(f'#!/bin/sh\nexec "{venv}/bin/pip" "$@"\n')
+    (tmp_path / "python").symlink_to(sys.executable)
+    (tmp_path / "pip").chmod(0o755)
+    for command in commands:
+        here = command.replace("/opt/bot", str(venv)).replace("/wheels", str(tmp_path / "wheels"))
+        done = subprocess.run(
+            ["sh", "-ec", here],
+            cwd=source,
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    environment = dict(each.split("=", 1) for rest in of_image("ENV") for each in rest.split())
+    environment["PATH"] = (
+        environment["PATH"].replace("/opt/bot", str(venv)).replace("$PATH", os.environ["PATH"])
+    )
+    data = tmp_path / "data"
+    data.mkdir()
+    entry = yaml.safe_load(of_image("ENTRYPOINT")[0])
+    for arguments, code in ((["--version"], 0), (["db", "upgrade"], 0), (["db", "check"], 0), (["run"], 2)):
+        done = subprocess.run(
+            [*entry, *arguments], cwd=data, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+    assert "LARK_APP_ID" in done.stderr
+    assert (data / "bot.db").exists()
 
 
 def test_nothing_else_reaches_the_build() -> None:
@@ -527,3 +573,65 @@ def test_proxies_lead_to_the_bots_port_and_keep_connections_shorter_than_the_bot
     assert upstream in SERVICES
     assert "{$BOT_UPSTREAM:" in text_of("Caddyfile")
     assert "{$BOT_DOMAIN:" in text_of("Caddyfile")
+
+
+@contextmanager
+def caddy(folder: Path, upstream: int) -> Iterator[int]:
+    """Run Caddy with the Caddyfile, whose addresses are replaced. Its logs are in the file `log`."""
+    port = free_port()
+    source = text_of("Caddyfile")
+    for before, after in {
+        "{$BOT_DOMAIN:localhost} {": f"http://127.0.0.1:{port} {{",
+        f" {PORT} {{": f" {upstream} {{",
+        "\tlog default {": "\tadmin off\n\tlog default {",
+    }.items():
+        assert before in source
+        source = source.replace(before, after)
+    (folder / "Caddyfile").write_text(source)
+    command = [program("caddy"), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env={"HOME": str(folder)}, stdout=log, stderr=log)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def asked(port: int, uri: str) -> bytes:
+    """Send a request as it is written, with secrets in headers, too. Returns the status line."""
+    import asyncio
+
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            break
+        except OSError:
+            await asyncio.sleep(0.02)
+    headers = "Host: 127.0.0.1\r\nReferer: https://x/?code=CODE\r\nCookie: s=TICKET\r\nConnection: close"
+    writer.write(f"GET {uri} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+    status = await reader.readline()
+    await reader.read()
+    writer.close()
+    return status
+
+
+async def test_caddy_passes_on_and_logs_no_ticket_and_no_code(tmp_path: Path, aiohttp_server: Any) -> None:
+    """Neither in the log of requests nor in that of its own errors, when the bot is away."""
+    app = web.Application()
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text="here", headers={"Location": "/?code=CODE", "Set-Cookie": "s=TICKET"})
+
+    app.router.add_get("/{any:.*}", answer)
+    server = await aiohttp_server(app)
+    with caddy(tmp_path, server.port) as port:
+        assert [await asked(port, uri) for uri in SECRET_URIS] == [b"HTTP/1.1 200 OK\r\n"] * len(SECRET_URIS)
+        for path in FOR_OPERATORS:
+            assert b" 404 " in await asked(port, path)
+        await server.close()
+        assert b" 502 " in await asked(port, "/authorize/TICKET?code=CODE")
+    log = (tmp_path / "log").read_text()
+    assert log.count('"uri":"/authorize"') >= 3
+    assert '"level":"error"' in log
+    assert not re.search("TICKET|CODE|STATE", log)

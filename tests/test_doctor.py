@@ -1,7 +1,10 @@
-"""`bot doctor` against the emulated platform: what holds, and one line for each thing that does not."""
+"""`bot doctor` against the emulated platform and a stand-in for the running bot: one line for each thing that fails."""
 
 import base64
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,21 +17,27 @@ from bot.sandbox.lark.sample_tenant import sample_tenant
 from bot.sandbox.lark.server import build_platform
 from bot.sandbox.lark.tenant import ScopeSwitch, Tenant
 from bot.store.keyring import new_key
+from tests.ports import free_port
 
-PUBLIC = "https://bot.example.com"
+REPLICA = "here-1-abcdef"
 
 
 class Patient:
-    """An app at the platform, and the environment of a bot that is to serve it."""
+    """An app at the platform, and the environment of a bot that serves it."""
 
-    def __init__(self, tenant: Tenant, origin: str, database_url: str) -> None:
+    def __init__(
+        self, tenant: Tenant, origin: str, database_url: str, public: str, said: dict[str, object]
+    ) -> None:
         self.tenant = tenant
+        self.said = said
+        self.public = public
         self.environment = {
             "LARK_APP_ID": tenant.app.app_id,
             "LARK_APP_SECRET": tenant.app.app_secret,
             "LARK_OPEN_URL": origin,
             "LARK_ACCOUNTS_URL": origin,
-            "BOT_PUBLIC_URL": PUBLIC,
+            "BOT_PUBLIC_URL": public,
+            "BOT_PORT": public.rpartition(":")[2],
             "BOT_DATABASE_URL": database_url,
             "BOT_ENCRYPTION_KEYS": new_key(),
         }
@@ -42,15 +51,79 @@ class Patient:
         return found
 
 
+async def alive(_: web.Request) -> web.Response:
+    return web.json_response({"status": "alive", "instance": REPLICA, "version": "1"})
+
+
+READY: dict[str, object] = {"status": "ready", "database": "up", "events": "up"}
+
+
+async def ready(request: web.Request) -> web.Response:
+    return web.json_response(READY | request.app[SAID])
+
+
+SAID: web.AppKey[dict[str, object]] = web.AppKey("said")
+"""What `/readyz` says in addition."""
+
+
+async def callback(_: web.Request) -> web.Response:
+    return web.Response(status=303, headers={"Location": "/authorization/malformed"})
+
+
+def stand_in() -> web.Application:
+    """What of the running bot doctor looks at."""
+    app = web.Application()
+    app[SAID] = {}
+    app.router.add_get("/healthz", alive)
+    app.router.add_get("/readyz", ready)
+    app.router.add_get("/oauth/lark/callback", callback)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def write(database_url: str, statement: str, *values: str) -> None:
+    file = database_url.partition(":///")[2]
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(statement, values)
+
+
+def written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def register(database_url: str, app: str, seen: timedelta = timedelta(0)) -> None:
+    """Record the running replica, and an event that it has received."""
+    now = datetime.now(UTC)
+    write(
+        database_url,
+        "INSERT INTO replicas (id, app, host, started_at, heartbeat_at, key_ids) VALUES (?, ?, 'here', ?, ?, '[]')",
+        *(REPLICA, app, written(now), written(now - seen)),
+    )
+    platform, _, app_id = app.partition(":")
+    write(
+        database_url,
+        "INSERT INTO events (platform, app_id, event_id, received_at) VALUES (?, ?, 'e1', ?)",
+        *(platform, app_id, written(now - timedelta(hours=3))),
+    )
+
+
 @pytest.fixture
 async def patient(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Patient]:
     tenant = sample_tenant()
-    tenant.app.redirect_urls = [f"{PUBLIC}/oauth/lark/callback", f"{PUBLIC}/oauth/lark/client"]
-    runner = web.AppRunner(build_platform(tenant), access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Patient(tenant, f"http://127.0.0.1:{runner.addresses[0][1]}", sqlite_url)
-    await runner.cleanup()
+    tenant.app.events_by = "websocket"
+    bot = stand_in()
+    async with serving(build_platform(tenant)) as origin, serving(bot) as public:
+        tenant.app.redirect_urls = [f"{public}/oauth/lark/callback", f"{public}/oauth/lark/client"]
+        register(sqlite_url, f"lark:{tenant.app.app_id}")
+        yield Patient(tenant, origin, sqlite_url, public, bot[SAID])
 
 
 def failed(found: dict[str, list[Finding]]) -> set[str]:
@@ -62,7 +135,29 @@ def failed(found: dict[str, list[Finding]]) -> set[str]:
 async def test_when_all_holds_nothing_is_wrong(patient: Patient) -> None:
     found = await patient.examined(LARK_JSSDK_URL=f"https://cdn.example/sdk.js#sha384-{'x' * 64}")
     assert {each.verdict for findings in found.values() for each in findings} == {"ok"}, found
-    assert len(found) == 14
+    assert list(found) == [
+        *(
+            "configuration",
+            "program",
+            "database",
+            "database file",
+            "encryption keys",
+            "bot",
+            "port",
+            "public URL",
+        ),
+        *(
+            "platform",
+            "clock",
+            "credentials",
+            "client script",
+            "installation",
+            "bot ability",
+            "redirect URLs",
+        ),
+        *("sign-in", "scopes", "app scopes", "events", "subscription", "administrators", "last event"),
+    ]
+    assert found["last event"][0].message == "received 3 hours ago"
 
 
 async def test_a_script_of_others_that_no_browser_checks_is_named(patient: Patient) -> None:
@@ -74,7 +169,7 @@ async def test_the_secret_is_not_in_any_line(patient: Patient) -> None:
     found = await patient.examined(LARK_APP_SECRET="hush-hush-hush-hush")
     assert failed(found) == {"credentials"}
     assert "not checked" in found["app"][0].message
-    assert "hush" not in str(found)
+    assert "hush" not in "".join(str(each) for findings in found.values() for each in findings)
 
 
 async def test_a_wrong_setting_does_not_hide_the_database(patient: Patient) -> None:
@@ -91,6 +186,7 @@ async def test_an_unreachable_platform_is_named(patient: Patient) -> None:
 async def test_a_database_without_tables_is_named_with_its_remedy(patient: Patient, tmp_path: Path) -> None:
     found = await patient.examined(BOT_DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/none.db")
     assert failed(found) == {"database"}
+    assert found["public URL"][0].verdict == "warn"  # which bot answers cannot be told
     assert "`bot db upgrade`" in str(found["database"][0])
 
 
@@ -122,8 +218,8 @@ async def test_each_redirect_url_that_is_not_registered_is_named(patient: Patien
     patient.tenant.app.redirect_urls.pop()
     (finding,) = (await patient.examined())["redirect URLs"]
     assert finding.verdict == "FAIL"
-    assert f"{PUBLIC}/oauth/lark/client" in finding.fix
-    assert f"{PUBLIC}/oauth/lark/callback" not in finding.fix
+    assert f"{patient.public}/oauth/lark/client" in finding.fix
+    assert f"{patient.public}/oauth/lark/callback" not in finding.fix
 
 
 async def test_a_command_whose_scopes_are_not_enabled_is_named_with_the_page_that_lists_them(
@@ -149,9 +245,17 @@ async def test_without_offline_access_there_is_a_warning(patient: Patient) -> No
 
 
 async def test_a_public_url_that_phones_cannot_open_is_pointed_out(patient: Patient) -> None:
-    found = await patient.examined(BOT_PUBLIC_URL="http://localhost:8081")
-    assert found["public URL"][0].verdict == "warn"
-    assert "8080" in found["public URL"][0].message
+    found = await patient.examined(LARK_ACCOUNTS_URL="https://accounts.invalid")
+    assert found["public URL"][0].verdict == "ok"
+    assert [each.verdict for each in found["public URL"][1:]] == ["warn"]
+    assert "not from a phone" in found["public URL"][1].message
+
+
+async def test_a_public_url_with_another_port_is_pointed_out(patient: Patient) -> None:
+    found = await patient.examined(BOT_PUBLIC_URL=f"http://localhost:{free_port()}")
+    (finding,) = found["public URL"]
+    assert finding.verdict == "FAIL"
+    assert f"the bot listens on port {patient.environment['BOT_PORT']}" in finding.message
 
 
 async def test_without_a_browser_no_redirect_url_is_needed(patient: Patient) -> None:
@@ -162,7 +266,7 @@ async def test_without_a_browser_no_redirect_url_is_needed(patient: Patient) -> 
 
 async def test_a_webhook_is_looked_at_by_its_settings(patient: Patient) -> None:
     found = await patient.examined(LARK_EVENTS="webhook", LARK_ENCRYPT_KEY="k")
-    assert f"{PUBLIC}/lark/events" in found["events"][0].message
+    assert f"{patient.public}/lark/events" in found["events"][0].message
 
 
 async def test_files_with_secrets_that_everybody_can_read_are_pointed_out(
@@ -179,3 +283,57 @@ async def test_files_with_secrets_that_everybody_can_read_are_pointed_out(
     warned = [each for each in found if each.verdict == "warn"]
     assert any(each.subject == "database" and "can be read by every user" in each.message for each in warned)
     assert any(".env can be read by every user" in each.message for each in warned)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "words"),
+    [
+        (
+            {"events": "down", "events_down_because": "no TLS", "events_down_since": "2026-01-31T09:00:00Z"},
+            "FAIL",
+            "events is down since 2026-01-31T09:00:00Z: no TLS",
+        ),
+        ({"database": "down"}, "FAIL", "database is down"),
+        (
+            {"platform": "up", "platform_down_because": "no connection"},
+            "warn",
+            "platform is down: no connection",
+        ),
+        (
+            {
+                "events_refused_because": "the signature does not match",
+                "events_refused": {"not signed": 9, "x": 3},
+            },
+            "FAIL",
+            "rejects events, 3 so far: the signature does not match",
+        ),
+        (
+            {
+                "events_refused_because": "the signature does not match",
+                "events_refused": {"not signed": 9, "x": 1},
+            },
+            "warn",
+            "rejects events, 1 so far",
+        ),
+        ({"events_refused": {"not signed": 12}, "events_last_at": None}, "ok", "running"),
+    ],
+)
+async def test_what_the_running_bot_says_of_itself_is_passed_on(
+    patient: Patient, said: dict[str, object], verdict: str, words: str
+) -> None:
+    patient.said.update(said)
+    found = (await patient.examined())["bot"]
+    assert found[-1].verdict == verdict, found
+    assert words in found[-1].message
+    assert found[-1].fix or verdict == "ok"
+
+
+async def test_replicas_are_told_by_their_heartbeats(patient: Patient) -> None:
+    url = patient.environment["BOT_DATABASE_URL"]
+    for seconds, verdict in ((5, "ok"), (40, "warn"), (-7200, "warn")):
+        moment = written(datetime.now(UTC) - timedelta(seconds=seconds))
+        write(url, "UPDATE replicas SET heartbeat_at = ?", moment)
+        found = await patient.examined()
+        assert found["bot"][0].verdict == verdict
+    # A heartbeat of the future is of a machine whose clock is wrong.
+    assert any(each.verdict == "FAIL" and REPLICA in each.message for each in found["clock"])

@@ -50,6 +50,7 @@ SETTINGS = [
     "BOT_AUDIT_RETENTION_DAYS",
     "BOT_LOG_FORMAT",
     "BOT_LOG_LEVEL",
+    "BOT_METRICS_PORT",
 ]
 """People and scripts rely on these names: none may vanish or change its own."""
 

@@ -69,6 +69,19 @@ def test_a_retention_is_whole_days(name: str) -> None:
         assert "whole days" in line
 
 
+def test_the_metrics_port_is_another_port() -> None:
+    assert load().metrics_port is None
+    assert load(BOT_METRICS_PORT="").metrics_port is None
+    assert load(BOT_METRICS_PORT="9090").metrics_port == 9090
+    assert load(BOT_METRICS_PORT="0", BOT_PORT="0").metrics_port == 0
+    for same in ({"BOT_METRICS_PORT": "8080"}, {"BOT_METRICS_PORT": "9090", "BOT_PORT": "9090"}):
+        (line,) = problems_of({**ENOUGH, **same})
+        assert line.startswith("BOT_METRICS_PORT is the port of BOT_PORT")
+    for wrong in ("65536", "-1", "http", "9090 9091", "٣", "0x50"):
+        (line,) = problems_of({**ENOUGH, "BOT_METRICS_PORT": wrong})
+        assert line.startswith("BOT_METRICS_PORT: ")
+
+
 def test_explicitly_empty_means_something_only_where_the_table_says_so() -> None:
     loaded = load(BOT_PUBLIC_URL="", LARK_APPLINK_URL="  ", BOT_PORT="", LARK_ENCRYPT_KEY="", BOT_ADMINS="")
     assert loaded.public_url is None
@@ -168,6 +181,7 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_PUBLIC_URL", "'https://bot.example.com'", "quotes around its value"),
         ("LARK_APP_SECRET", "“hush-hush”", "quotes around its value"),
         ("BOT_PORT", "tcp://10.0.12.7:8080", "enableServiceLinks"),
+        ("BOT_METRICS_PORT", "tcp://10.0.12.7:9090", "Service named 'bot-metrics'"),
         ("BOT_HOST", "udp://[fd00::1]:53", "enableServiceLinks"),
     ],
 )

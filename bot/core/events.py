@@ -113,6 +113,9 @@ class UrlVerification:
     """The body of the response."""
 
 
+NOT_SIGNED = "not signed"
+
+
 @dataclass(frozen=True, slots=True)
 class Unauthentic:
     """A request that is not from the platform, not for this app, or malformed. It has no effect."""

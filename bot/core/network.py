@@ -35,6 +35,15 @@ class Proxy:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerTime:
+    """What a server's clock showed."""
+
+    unix: float
+    received: float
+    """The monotonic time at which that was received."""
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """How to reach other hosts: by default directly, with the certificates that the system trusts."""
 

@@ -23,6 +23,7 @@ from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
+from bot.core.network import ServerTime
 from bot.core.oauth import Approved, Denied, DeviceAnswer, DeviceCode, Malformed, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.scopes import Scope, ScopeSet
@@ -48,8 +49,8 @@ class PlatformLimits:
     """How many scopes one authorization link may ask for."""
 
 
-Webhook = Callable[[Mapping[str, str], bytes], Received]
-"""Verifies, decrypts and parses one request, by its headers and its body."""
+Webhook = Callable[[Mapping[str, str], bytes, float], Received]
+"""Verifies, decrypts and parses one request, by its headers and its body, at this Unix time."""
 
 
 class Platform(Protocol):
@@ -124,6 +125,10 @@ class Platform(Protocol):
     @property
     def outage(self) -> Outage | None:
         """The current outage. None if the last request to each of the platform's hosts succeeded."""
+
+    @property
+    def server_time(self) -> ServerTime | None:
+        """The time by the platform's clock when it last responded, or None if it has not."""
 
     # messages
 

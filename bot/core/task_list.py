@@ -1,4 +1,4 @@
-"""Shows open tasks by their due dates."""
+"""Shows open tasks by their due dates, and reads the title of a new one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from bot.core.command_replies import paragraph
-from bot.core.commands import Ask
+from bot.core.command_replies import how_to_use, paragraph
+from bot.core.commands import Ask, Command
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
 from bot.core.times import Zone, format_near_day, format_near_moment, zone_named
@@ -92,3 +92,17 @@ def task_line(task: Task, zone: Zone, today: date) -> Line:
         return title
     due = format_near_moment(task.due, zone, today) if task.due else format_near_day(due_day, today)
     return (*title, Span(" · "), Span(due))
+
+
+def title_of_new_task(command: Command, ask: Ask, longest: int) -> str | Reply:
+    """Return the title of the task to create, or how to use the command if it is missing or too long."""
+    title = " ".join(ask.arguments.split())
+    if not title:
+        return how_to_use(command, Words("/task Book a room for Friday", "/task 预订周五的会议室"))
+    if len(title) > longest:
+        problem = Words(
+            "A title can have up to {most} characters; this one has {n}.",
+            "标题最多 {most} 个字符，当前为 {n} 个。",
+        )
+        return how_to_use(command, problem=problem.format(most=longest, n=len(title)))
+    return title

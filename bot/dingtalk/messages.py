@@ -40,6 +40,7 @@ from bot.dingtalk.rendered_messages import (
     card_values,
     parse_content,
 )
+from bot.transport.sending import not_sent_because
 
 TO_USERS = "/v1.0/robot/oToMessages/batchSend"
 
@@ -257,15 +258,6 @@ def is_refused_with(outcome: Outcome, code: str) -> bool:
 def not_sent(outcome: Outcome) -> NotSent:
     """Return why a message was not sent, and whether to retry."""
     match outcome:
-        case Unreachable(reason=reason, may_have_arrived=arrived):
-            return NotSent(reason, retry=True, may_have_arrived=arrived)
-        case RateLimited(retry_after=seconds):
-            return NotSent("too many requests", retry=True, retry_after=seconds, rate_limited=True)
-        case AppScopeMissing(requirement=requirement) | InsufficientScope(requirement=requirement):
-            needed = " and ".join(f"one of {', '.join(clause)}" for clause in requirement)
-            return NotSent(f"the app lacks a scope for it: {needed}", retry=True)
-        case TokenRejected():
-            return NotSent("the platform rejects the app's token", retry=True)
         case Refused(code=status, message=message, data=data, unnamed_scope=lacks_scope):
             code = code_of(data) if isinstance(data, dict) else ""
             app = lacks_scope or code == QUOTA_EXHAUSTED or code in APP_CODES or status == SESSION_EXPIRED
@@ -275,6 +267,8 @@ def not_sent(outcome: Outcome) -> NotSent:
             )
         case Succeeded():
             raise AssertionError("it was sent")
+        case _:
+            return not_sent_because(outcome)
 
 
 APP_CODES = frozenset({"invalidClientIdOrSecret", "invalid.client"})

@@ -16,7 +16,7 @@ from bot.core.cards import Card
 from bot.core.events import Event, Outage, Received, Unauthentic
 from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.oauth import Approved, Denied, Malformed, TokenRefused, TokenSet, parse_callback
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, Webhook
@@ -42,7 +42,7 @@ from bot.dingtalk.scope_kinds import IDENTITY_SCOPE, SCOPE_SYNTAX
 from bot.dingtalk.sessions import ReplySessions
 from bot.dingtalk.webhook import Parsed, WebhookKeys, receive_click, receive_frame, receive_message
 from bot.transport.app_token import with_token
-from bot.transport.http_client import HttpClient
+from bot.transport.http_client import HttpClient, OnRequest
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class DingTalkPlatform:
         client_script: str = "",
         time_zone: str = "UTC",
         network: Network = DIRECT,
+        on_request: OnRequest | None = None,
     ) -> None:
         self.app_id, self.corp_id = client_id, corp_id
         self.in_client = ClientPage(client_id, corp_id, client_script)
@@ -133,8 +134,8 @@ class DingTalkPlatform:
         self.limits = limits_with(self._template or None)
         self._zone: Zone = zone_or(None, time_zone)
         self._links = TrustedLinks(DOMAINS, (api_url, oapi_url, login_url, public_url))
-        self._http = HttpClient(network, log_outages=True, token_header=TOKEN_HEADER)
-        self._plain_http = HttpClient(network, log_outages=True)
+        self._http = HttpClient(network, log_outages=True, token_header=TOKEN_HEADER, on_request=on_request)
+        self._plain_http = HttpClient(network, log_outages=True, on_request=on_request)
         """For the older APIs and for replies, which must not be sent the token's header."""
         self._token = AppToken(self._http, self._app)
         self._oauth = OAuthClient(self._http, self._app)
@@ -173,6 +174,15 @@ class DingTalkPlatform:
     async def check_lookups(self) -> Outcome | None:
         return await doctor_checks.check_lookups(self.call_legacy)
 
+    async def check_corp(self) -> Outcome | None:
+        return await doctor_checks.check_corp(self._plain_http, self._app)
+
+    async def check_member(self, user_id: str) -> Outcome | None:
+        return await doctor_checks.check_member(self.call_legacy, user_id)
+
+    async def check_sending(self) -> Outcome | None:
+        return await doctor_checks.check_sending(self.call_as_app, self._app.robot_code)
+
     async def open_login_page(self, redirect_uri: str) -> int | Unreachable:
         return await doctor_checks.open_login_page(self._plain_http, self._oauth, redirect_uri)
 
@@ -204,11 +214,11 @@ class DingTalkPlatform:
 
     # --- incoming messages and clicks
 
-    def receive_message(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._remember(receive_message(self._keys, self._recipient, headers, body, time.time()))
+    def receive_message(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return self._remember(receive_message(self._keys, self._recipient, headers, body, now))
 
-    def receive_click(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._remember(receive_click(self._keys, self._recipient, headers, body, time.time()))
+    def receive_click(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return self._remember(receive_click(self._keys, self._recipient, headers, body, now))
 
     def parse_frame(self, frame: Frame) -> Received:
         return self._remember(receive_frame(self._recipient, frame))
@@ -261,7 +271,11 @@ class DingTalkPlatform:
     @property
     def outage(self) -> Outage | None:
         outages = {**self._http.outages, **self._plain_http.outages}
-        return next(iter(outages.values()), None)
+        return next(iter(outages.values()), self._token.outage)
+
+    @property
+    def server_time(self) -> ServerTime | None:
+        return self._http.server_time
 
     # --- messages of the bot
 

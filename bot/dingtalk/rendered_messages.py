@@ -108,6 +108,9 @@ MAX_VALUE_BYTES = 1000
 
 MAX_BUTTONS = 3
 
+MAX_SENTENCE_LENGTH = 120
+"""Characters of a text without a title that becomes the title of its card, so that it is not shown twice."""
+
 
 def card_values(rendered: RenderedMessage) -> dict[str, str]:
     """Return the values of the template's variables: `title`, `markdown`, `tips`, and up to three buttons.
@@ -117,9 +120,14 @@ def card_values(rendered: RenderedMessage) -> dict[str, str]:
     buttons = [card_button(each) for each in rendered.buttons[:MAX_BUTTONS]]
     while len(markdown.to_json({"msgButtons": buttons}).encode()) > MAX_VALUE_BYTES:
         buttons.pop()
+    is_one_sentence = not rendered.heading and rendered.text.startswith(rendered.title)
+    if is_one_sentence and len(rendered.text) <= MAX_SENTENCE_LENGTH and not set("\n*[") & set(rendered.text):
+        title, text = rendered.text, ""
+    else:
+        title, text = rendered.title, rendered.text
     return {
-        "title": markdown.shorten(rendered.title, MAX_VALUE_BYTES),
-        "markdown": markdown.shorten(rendered.text, MAX_VALUE_BYTES),
+        "title": markdown.shorten(title, MAX_VALUE_BYTES),
+        "markdown": markdown.shorten(text, MAX_VALUE_BYTES),
         "tips": markdown.shorten(rendered.status, MAX_VALUE_BYTES),
         "sys_full_json_obj": markdown.to_json({"msgButtons": buttons}),
     }

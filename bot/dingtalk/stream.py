@@ -22,7 +22,7 @@ from bot.core.secrets import Secret
 from bot.dingtalk.frames import CALLBACK, EVENT, SYSTEM, Frame, FrameError, decode
 from bot.dingtalk.stream_endpoint import request_address
 from bot.transport import long_connection
-from bot.transport.http_client import HttpClient
+from bot.transport.http_client import HttpClient, OnRequest
 from bot.transport.long_connection import FINISH_TIMEOUT, CannotConnect, Connection, log_refusal
 
 FIRST_PAUSE, LONGEST_PAUSE = SECOND, 15 * SECOND
@@ -54,8 +54,9 @@ class LongConnection(long_connection.LongConnection[Connection, Frame]):
         on_event: Callable[[Frame], Awaitable[Json]],
         on_refusal: Callable[[str, str], None] = log_refusal,
         network: Network = DIRECT,
+        on_request: OnRequest | None = None,
     ) -> None:
-        super().__init__(on_event=on_event, on_refusal=on_refusal, network=network)
+        super().__init__(on_event=on_event, on_refusal=on_refusal, network=network, on_request=on_request)
         self._app_id, self._app_secret, self._api_url = app_id, app_secret, api_url
 
     def _pause(self, failures: int, *, refused: bool) -> float:

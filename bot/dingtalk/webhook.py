@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from bot.core.events import Event, Ignored, Unauthentic
+from bot.core.events import NOT_SIGNED, Event, Ignored, Unauthentic
 from bot.core.secrets import Secret
 from bot.dingtalk.events import ReceivedMessage, Recipient, parse_click, parse_message
 from bot.dingtalk.frames import CARDS, EVENT, MESSAGES, Frame, parse_object
@@ -98,7 +98,7 @@ def authenticated(
 ) -> dict[str, Any] | Unauthentic:
     """Return the JSON object in the body of an authentic request, else why the request is rejected."""
     if not matches_signature:
-        return Unauthentic("the signature does not match" if is_signed else "not signed", 401)
+        return Unauthentic("the signature does not match" if is_signed else NOT_SIGNED, 401)
     if not is_fresh(timestamp, now):
         return Unauthentic("the signed timestamp is stale or ahead", 401)
     try:

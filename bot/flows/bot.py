@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from bot.core.build import UNKNOWN, Build
 from bot.core.commands import Registry
 from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.flows import observations
+from bot.flows import clock, observations
+from bot.flows.metrics import Metrics
 from bot.flows.replica_memory import (
     Askers,
+    EventRecord,
     HeartbeatRecord,
     RepeatedAnswers,
     SilentReplicas,
@@ -22,6 +26,7 @@ from bot.flows.replica_memory import (
     WorkSignals,
 )
 from bot.flows.throttling import Capacity, RepeatedLogs, Throttle, UserPacing
+from bot.flows.tracing import Tracer
 from bot.store.queue import Claim
 from bot.store.retention import Retention
 
@@ -36,9 +41,7 @@ WRITE_RETRY_TIMEOUT = 300.0
 
 WRITE_RETRY_INTERVAL = 0.5
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now = clock.utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,20 @@ class Bot:
     """The open_ids of the configured administrators, by app. For an app without an entry, the platform is asked."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    build: Build = UNKNOWN
+    """The version of the program, for operators."""
     time_zone: str = "UTC"
     """The time zone of users whose own is unknown."""
     retention: Retention = field(default_factory=Retention)
     """How long settled rows and the audit log are kept."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim is valid without being extended. Then another replica may claim the work."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """The counters and histograms of this process."""
+    tracer: Tracer = field(default_factory=Tracer)
+    """Records spans, if that is configured."""
+    events: defaultdict[str, EventRecord] = field(default_factory=lambda: defaultdict(EventRecord))
+    """What arrived from each platform, by its name."""
     signals: WorkSignals = field(default_factory=WorkSignals)
     heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
     silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)

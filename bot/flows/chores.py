@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from bot.flows.authorize.end import expire_overdue
 from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.recall import drop_recalled
+from bot.flows.clock import CLOCK, known_expiry_time
 from bot.flows.reactions import remove_due
-from bot.store import audit, claims, key_rotation, replicas, retention
+from bot.store import audit, claims, clock, key_rotation, replicas, retention
 from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ async def heartbeat(bot: Bot) -> None:
     host, now = socket.gethostname(), utc_now()
 
     def work(c: Connection) -> None:
-        replicas.heartbeat(c, bot.worker, host, bot.key_ids, now, bot.database.presence_lock)
+        replicas.heartbeat(c, bot.worker, host, bot.key_ids, now, bot.database.presence_lock, bot.build)
         key_rotation.learn_of_others(c, now)
 
     await bot.database.write(work)
@@ -96,10 +98,10 @@ async def record_retention(bot: Bot) -> None:
 
 async def prune(bot: Bot) -> None:
     """Delete rows whose retention period is over (see docs/operating.md)."""
-    now = utc_now()
     has_more = True
     while has_more:
-        deleted = await bot.database.write(lambda c: retention.prune(c, now, bot.retention))
+        now = await known_expiry_time()
+        deleted = await bot.database.write(lambda c, now=now: retention.prune(c, now, bot.retention))  # type: ignore[misc]
         has_more = deleted >= retention.BATCH_SIZE
         await asyncio.sleep(PRUNE_PAUSE)
 
@@ -108,7 +110,41 @@ PRUNE_PAUSE = 0.05
 """Seconds between two batches, so that other work reaches the database in between."""
 
 
+async def check_clock(bot: Bot) -> None:
+    """Compare this machine's clock with that of PostgreSQL and those of the platforms."""
+    CLOCK.has_database_clock = bot.database.dialect == "postgresql"
+    if CLOCK.has_database_clock:
+        CLOCK.compare_with_database((await bot.database.read(clock.read)).timestamp())
+    for platform in bot.platforms.values():
+        if (shown := platform.server_time) is not None:
+            CLOCK.compare_with_platform(shown.unix, time.monotonic() - shown.received)
+
+
+NOTABLE_DIFFERENCE = 30.0
+"""Seconds."""
+CLOCK_POLL_INTERVAL = 0.5
+"""Seconds until it is checked again whether a platform has responded."""
+
+
+async def warn_of_clock(bot: Bot) -> None:
+    """Log once if this machine's clock differs from a platform's, as soon as that has responded."""
+    waiting = list(bot.platforms.values())
+    while waiting:
+        for platform in list(waiting):
+            if (shown := platform.server_time) is None:
+                continue
+            waiting.remove(platform)
+            ahead = time.time() - (shown.unix + time.monotonic() - shown.received)
+            if abs(ahead) > NOTABLE_DIFFERENCE:
+                log.warning(
+                    "this machine's clock and the platform's differ: set it by NTP",
+                    extra={"platform": platform.name, "seconds": round(ahead)},
+                )
+        await asyncio.sleep(CLOCK_POLL_INTERVAL)
+
+
 CHORES = (
+    Chore("clock", 2.0, check_clock),
     Chore("queued calls", 1.0, promote_queued_calls),
     Chore("messages", 1.0, outbox.deliver_due),
     Chore("cards", 1.0, cards.show_due_cards),

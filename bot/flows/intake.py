@@ -1,12 +1,13 @@
 """Events from the platform: each is recorded in one transaction, then acknowledged, and processed later.
 
-The webhook and the long connection both call `accept_event`.
+The webhook and the long connection both call `receive_event`.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -41,6 +42,19 @@ from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
+
+
+async def receive_event(bot: Bot, platform: str, event: Event) -> Json:
+    """Accept an authentic event of a platform (see `accept_event`), and observe how that ends."""
+    started, kind = time.perf_counter(), observations.kind_of(event)
+    try:
+        with bot.tracer.span(f"event {kind}", is_arrival=True, platform=platform, event=event.event_id):
+            answer = await accept_event(bot, event)
+    except Exception:
+        observations.event_failed(bot, platform, event)
+        raise
+    observations.event_acknowledged(bot, platform, event, time.perf_counter() - started, utc_now())
+    return answer
 
 
 async def accept_event(bot: Bot, event: Event) -> Json:

@@ -30,16 +30,21 @@ from bot.core.events import (
     ChatEntered,
     Event,
     GrantRevoked,
+    Ignored,
     MessageRecalled,
     MessageReceived,
+    Unauthentic,
     UserDeleted,
 )
+from bot.core.grants import Grant
 from bot.core.messages import MessageStatus, NotSent, Sent
 from bot.core.oauth import TokenRefused
 from bot.core.people import UserKey
 from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
 from bot.core.scopes import ScopeSet, named
-from bot.flows import correlation
+from bot.flows import correlation, entry_metrics
+from bot.flows.clock import utc_now
+from bot.flows.metrics import OTHER
 from bot.store.audit import Detail, Entry
 from bot.store.inbox import NewCall
 from bot.store.outbox import OutgoingMessage
@@ -77,18 +82,22 @@ def listed(scopes: ScopeSet) -> str:
 
 def event_accepted(bot: Bot, event: Event) -> None:
     """An event was recorded and carried out."""
+    count_event(bot, event, "accepted")
     action = event.action if isinstance(event, CardClicked) else None
     tell("event accepted", kind=KINDS[type(event)], action=action)
 
 
 def call_accepted(bot: Bot, event: MessageReceived, call: NewCall) -> None:
     """The event of a message was recorded, together with the call that it makes."""
+    count_event(bot, event, "accepted")
+    bot.tracer.remember(call.id)
     with correlation.of_call(call):
         tell("event accepted", kind=KINDS[type(event)], command=call.command, chat=call.chat.kind)
 
 
 def event_repeated(bot: Bot, event: Event) -> None:
     """An event was delivered again, and has no effect."""
+    count_event(bot, event, "repeated")
     bot.refusals.note("event seen before", KINDS[type(event)])
 
 
@@ -104,18 +113,50 @@ KINDS: Mapping[type[Event], str] = {
 """The names of events, which are also used as labels."""
 
 
+def kind_of(event: Event) -> str:
+    return KINDS.get(type(event), OTHER)
+
+
+def count_event(bot: Bot, event: Event, result: str) -> None:
+    match event:
+        case MessageReceived() | ChatEntered() | CardClicked() | GrantRevoked() | UserDeleted():
+            platform = event.user.platform
+        case MessageRecalled() | AppStopped():
+            platform = event.platform
+        case Ignored():
+            return  # its platform is known to its receiver alone, which counts it
+    bot.metrics.event_ended(platform, KINDS[type(event)], result)
+
+
+def event_acknowledged(bot: Bot, platform: str, event: Event, seconds: float, now: datetime) -> None:
+    """An authentic event was acknowledged, whatever came of it."""
+    bot.events[platform].accepted(now)
+    bot.metrics.event_acknowledged(platform, seconds, now)
+    if isinstance(event, Ignored):
+        bot.metrics.event_ended(platform, OTHER, "ignored")
+
+
+def event_failed(bot: Bot, platform: str, event: Event) -> None:
+    """An event could not be recorded. The platform delivers it again."""
+    bot.metrics.event_ended(platform, kind_of(event), "failed")
+
+
 def event_ignored(reason: str) -> None:
     """An authentic event that the bot does not need."""
     tell("event ignored", logging.DEBUG, reason=reason)
 
 
-def event_refused(bot: Bot, reason: str) -> None:
-    """A webhook was rejected: it is unauthentic, stale or malformed."""
-    bot.refusals.note("webhook refused", reason, logging.WARNING)
+def event_refused(bot: Bot, platform: str, refused: Unauthentic, *, is_logged: bool = True) -> None:
+    """What arrived was rejected: it is unauthentic, stale or malformed."""
+    bot.events[platform].was_refused(refused, utc_now())
+    bot.metrics.event_refused(platform, refused.reason)
+    if is_logged:
+        bot.refusals.note("webhook refused", refused.reason, logging.WARNING)
 
 
 def too_many_calls(bot: Bot, user: UserKey) -> None:
     """A message was recorded, but not its call: its user has too many calls waiting."""
+    bot.metrics.event_ended(user.platform, KINDS[MessageReceived], "too_many")
     bot.refusals.note("too many waiting calls of one user", str(user), logging.WARNING)
 
 
@@ -132,6 +173,12 @@ def call_started(bot: Bot, call: DeferredCall) -> None:
         command=call.command,
         attempt=call.attempts if not is_first else None,
     )
+
+
+def grant_used(bot: Bot, call: DeferredCall, grant: Grant) -> None:
+    """An API call is made with a grant, which may be the one that the call has waited for."""
+    if call.suspended_at is not None and call.consents and grant.authorized_at >= call.suspended_at:
+        bot.metrics.consent_used(call.id, grant.authorized_at)
 
 
 def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
@@ -264,6 +311,7 @@ def token_refreshed(entry: Entry) -> None:
 
 def refresh_failed(bot: Bot, user: UserKey, refusal: TokenRefused) -> None:
     """A token was not refreshed. It is tried again, unless "grant ended" follows."""
+    bot.metrics.token_refreshed(user.platform, refusal.problem.value)
     tell_first(bot, "refresh failed", f"{refusal.problem.value} {refusal.code}", user=str(user))
 
 
@@ -275,6 +323,7 @@ def grant_ended(entry: Entry) -> None:
 
 
 def message_sent(bot: Bot, message: OutgoingMessage, sent: Sent) -> None:
+    bot.metrics.message_settled(message.user.platform, message.kind, MessageStatus.SENT)
     tell(
         "message sent",
         kind=message.kind,
@@ -291,6 +340,7 @@ def message_not_needed(bot: Bot, message: OutgoingMessage) -> None:
 
 def message_given_up(bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str) -> None:
     """A message will not be sent, or it is unknown whether it was."""
+    bot.metrics.message_settled(message.user.platform, message.kind, status)
     tell(
         "message not delivered",
         logging.WARNING,
@@ -361,6 +411,7 @@ def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
     elif database.is_unavailable(error):
         bot.refusals.note(message, reason, logging.INFO)
     else:
+        bot.metrics.failed(message)
         bot.refusals.note(message, reason, logging.ERROR, error)
 
 
@@ -398,6 +449,7 @@ OBSERVED: Mapping[str, Callable[[Entry], None]] = {
 
 def committed(bot: Bot, entry: Entry) -> None:
     """Observe an entry of the audit log. One that has no line of its own is told at level debug."""
+    entry_metrics.count(bot.metrics, entry)
     subject = entry.subject_id
     with correlation.bind(**ids_of(bot, entry)):
         observe = OBSERVED.get(entry.action)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.core.events import NOT_SIGNED, Unauthentic
 from bot.core.people import UserKey
 
 
@@ -107,6 +108,30 @@ class Unacknowledged:
         return due
 
 
+@dataclass(slots=True)
+class EventRecord:
+    """What arrived from one platform since this process started, for `readyz`."""
+
+    last_accepted_at: datetime | None = None
+    last_refused_at: datetime | None = None
+    refused: Counter[str] = field(default_factory=Counter)
+    """How often something was refused, by reason. The reasons come from a fixed set."""
+    problem: str = ""
+    """Why genuine events seem to be refused, and what to change if that is known. Empty after an event was accepted."""
+
+    def accepted(self, now: datetime) -> None:
+        self.last_accepted_at, self.problem = now, ""
+
+    def was_refused(self, refused: Unauthentic, now: datetime) -> None:
+        self.last_refused_at = now
+        if refused.reason in self.refused or len(self.refused) < MAX_REASONS:
+            self.refused[refused.reason] += 1
+        if refused.advice or (refused.reason != NOT_SIGNED and not self.problem):
+            # Strangers send requests without a signature to any address.
+            self.problem = refused.advice or refused.reason
+
+
+MAX_REASONS = 50
 MAX_REMEMBERED_ASKERS = 10_000
 
 

@@ -22,6 +22,7 @@ from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.flows import observations
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import expiry_time
 from bot.store import audit, granted_scopes, grants
 from bot.store.transaction import Connection
 
@@ -67,7 +68,7 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
         works = grant.access_token != rejected and not is_expired(grant, now)
         if works and not wants_refresh(grant, now):
             return Usable(grant.access_token, grant, refreshed=rejected is not None)
-        if not can_refresh(grant, now):
+        if not can_refresh(grant, expiry_time()):
             if works:
                 return Usable(grant.access_token, grant)
             return await end_unrefreshable(bot, grant, "expired")

@@ -103,7 +103,10 @@ class Worker:
             expect_acknowledgement(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
-        with correlation.of_call(call):
+        with (
+            correlation.of_call(call),
+            self.bot.tracer.span(f"call {call.command}", call=call.id, platform=call.user.platform),
+        ):
             keeper = asyncio.create_task(self.keep_lease(call))
             try:
                 run = await prepare(self.bot, call)

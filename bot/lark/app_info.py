@@ -159,7 +159,7 @@ class AppInfo:
         # The list cannot be read, or does not distinguish identities. The app's record does.
         described = (await self._application("en_us")).get("scopes")
         return (
-            described_user_scopes(described) - ungranted_scopes(listed or [])
+            described_scopes(described, "user") - ungranted_scopes(listed or [])
             if isinstance(described, list)
             else None
         )
@@ -285,12 +285,12 @@ def ungranted_scopes(listed: list[dict[str, Any]]) -> ScopeSet:
     return frozenset(name for name in refused - granted if name)
 
 
-def described_user_scopes(described: list[Any]) -> ScopeSet:
-    """Return the scopes that the app's record lists for user tokens."""
+def described_scopes(described: list[Any], identity: str) -> ScopeSet:
+    """Return the scopes that the app's record lists for an identity's tokens."""
     return frozenset(
         name
         for entry in only_objects(described)
-        if isinstance(entry.get("token_types"), list) and "user" in entry["token_types"]
+        if isinstance(entry.get("token_types"), list) and identity in entry["token_types"]
         if (name := read_text(entry, "scope"))
     )
 

@@ -12,18 +12,15 @@ from urllib.parse import quote
 from bot.core.api import (
     ApiCall,
     AppScopeMissing,
-    InsufficientScope,
     Outcome,
-    RateLimited,
     Refused,
     Succeeded,
-    TokenRejected,
-    Unreachable,
 )
 from bot.core.messages import Content, Destination, NotSent, Sent
 from bot.lark.api import CallAsApp
 from bot.lark.outcomes import TENANT_TOKEN_REJECTED
 from bot.lark.posts import as_card
+from bot.transport.sending import not_sent_because
 
 MAX_UUID_LENGTH = 50
 """Length of `uuid`, by which the platform recognizes a message that it has sent within the last hour."""
@@ -196,15 +193,6 @@ async def delete_ephemeral(call_as_app: CallAsApp, message_id: str) -> NotSent |
 def not_sent(outcome: Outcome) -> NotSent:
     """Return why a message was not sent, and whether to retry."""
     match outcome:
-        case Unreachable(reason=reason, may_have_arrived=arrived):
-            return NotSent(reason, retry=True, may_have_arrived=arrived)
-        case RateLimited(retry_after=seconds):
-            return NotSent("too many requests", retry=True, retry_after=seconds, rate_limited=True)
-        case AppScopeMissing(requirement=requirement) | InsufficientScope(requirement=requirement):
-            needed = " and ".join(f"one of {', '.join(clause)}" for clause in requirement)
-            return NotSent(f"the app lacks a scope for it: {needed}", retry=True)
-        case TokenRejected(code=code):
-            return NotSent(f"the platform rejects the app's token ({code})", retry=True)
         case Refused(code=code, message=message):
             kind = refusal_of(code)
             return NotSent(
@@ -216,3 +204,5 @@ def not_sent(outcome: Outcome) -> NotSent:
             )
         case Succeeded():
             raise AssertionError("it was sent")
+        case _:
+            return not_sent_because(outcome)

@@ -17,7 +17,7 @@ from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.oauth import (
     Approved,
     Denied,
@@ -49,7 +49,7 @@ from bot.lark.token_endpoints import TokenEndpointVersion
 from bot.lark.user_info import USER_INFO_PATH, identity_of
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 from bot.transport.app_token import with_token
-from bot.transport.http_client import HttpClient
+from bot.transport.http_client import HttpClient, OnRequest
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ class LarkPlatform:
         client_script: str = "",
         brand: Brand = "lark",
         network: Network = DIRECT,
+        on_request: OnRequest | None = None,
     ) -> None:
         self.app_id = app_id
         self.display_name = NAMES[brand]
@@ -114,7 +115,7 @@ class LarkPlatform:
         self._links = trusted_links(open_url, (accounts_url, applink_url, public_url))
         self._keys = WebhookKeys(encrypt_key, verification_token)
         self._recipient = Recipient(app_id, None)
-        self._http = HttpClient(network, log_outages=True)
+        self._http = HttpClient(network, log_outages=True, on_request=on_request)
         credentials = LarkApp(app_id, app_secret, open_url, accounts_url)
         self._token = AppToken(self._http, credentials, "tenant_access_token")
         self._oauth = OAuthClient(self._http, credentials, oauth)
@@ -196,8 +197,8 @@ class LarkPlatform:
 
     # --- incoming events
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return receive(self._keys, self._recipient, headers, body, time.time())
+    def receive(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
+        return receive(self._keys, self._recipient, headers, body, now)
 
     def parse(self, payload: bytes) -> Received:
         return receive_over_connection(self._keys, self._recipient, payload)
@@ -213,7 +214,11 @@ class LarkPlatform:
 
     @property
     def outage(self) -> Outage | None:
-        return next(iter(self._http.outages.values()), None)
+        return next(iter(self._http.outages.values()), self._token.outage)
+
+    @property
+    def server_time(self) -> ServerTime | None:
+        return self._http.server_time
 
     # --- outgoing messages
 
@@ -360,9 +365,9 @@ class LarkPlatform:
     async def administrators(self) -> tuple[str, ...]:
         return await self._info.administrators()
 
-    def console_link(self, scopes: ScopeSet) -> str:
+    def console_link(self, scopes: ScopeSet, identity: Literal["user", "tenant"] = "user") -> str:
         named = quote(",".join(sorted(scopes)), safe=":,")
-        return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type=user"
+        return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type={identity}"
 
     # --- responses to webhooks
 

@@ -26,7 +26,7 @@ from bot.core.secrets import Secret
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, PayloadAssembler, decode, encode, ping
 from bot.lark.stream_endpoint import ClientConfig, refused_handshake, request_address
 from bot.transport import long_connection
-from bot.transport.http_client import HttpClient, drop_if_costly
+from bot.transport.http_client import HttpClient, OnRequest, drop_if_costly
 from bot.transport.long_connection import SILENT, log_refusal
 
 PONG_TIMEOUT = 10.0
@@ -61,8 +61,9 @@ class LongConnection(long_connection.LongConnection[Connection, bytes]):
         on_event: Callable[[bytes], Awaitable[Json]],
         on_refusal: Callable[[str, str], None] = log_refusal,
         network: Network = DIRECT,
+        on_request: OnRequest | None = None,
     ) -> None:
-        super().__init__(on_event=on_event, on_refusal=on_refusal, network=network)
+        super().__init__(on_event=on_event, on_refusal=on_refusal, network=network, on_request=on_request)
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url
         self._config = ClientConfig()
         self._answers_pings = False

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bot.core.event_fields import is_id
-from bot.core.events import Received, Unauthentic, UrlVerification
+from bot.core.events import NOT_SIGNED, Received, Unauthentic, UrlVerification
 from bot.core.secrets import Secret
 from bot.core.strict_json import decode
 from bot.lark.events import Recipient, parse_event
@@ -123,7 +123,7 @@ def receive_unsigned(keys: WebhookKeys, body: bytes) -> UrlVerification | Unauth
     plain = keys.decrypt(body) if len(body) <= MAX_VERIFICATION_BYTES else None
     payload = parse_payload(plain) if plain is not None else None
     if payload is None or payload.get("type") != "url_verification":
-        return Unauthentic("not signed", 401, configuration_advice(keys, {}, body))
+        return Unauthentic(NOT_SIGNED, 401, configuration_advice(keys, {}, body))
     return verify_url(keys, payload)
 
 
@@ -131,7 +131,7 @@ def verify_url(keys: WebhookKeys, payload: Mapping[str, Any]) -> UrlVerification
     """Parse a URL verification request (`url_verification`)."""
     value = payload.get("challenge")
     if not keys.is_token(payload.get("token")) or not is_id(value):
-        return Unauthentic("not signed", 401)
+        return Unauthentic(NOT_SIGNED, 401)
     return UrlVerification({"challenge": value})
 
 

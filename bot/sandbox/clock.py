@@ -7,7 +7,10 @@ platform stamps messages and events with `wall`, because the bot compares those 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+
+from aiohttp import hdrs, web
 
 
 class Clock:
@@ -53,3 +56,12 @@ class Clock:
                     await moved.wait()
             except TimeoutError:
                 return
+
+
+def dated_by(clock: Clock) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Return a signal handler that dates responses by the platform's clock, not by that of the emulator's machine."""
+
+    async def set_date(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers[hdrs.DATE] = formatdate(clock.wall(), usegmt=True)
+
+    return set_date

@@ -10,14 +10,14 @@ import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 REAL_DATETIME = datetime.datetime
 
 
-def shift_clocks(seconds: float) -> None:
-    """Shift the wall clocks of this process ahead, for all modules that are imported afterwards."""
-    ahead = datetime.timedelta(seconds=seconds)
+def shift_clocks(ahead: Callable[[], float]) -> None:
+    """Shift the wall clocks of this process ahead by so many seconds, for all modules that are imported afterwards."""
     real_time, real_connect = time.time, sqlite3.connect
 
     class SameInstances(type):
@@ -34,14 +34,14 @@ def shift_clocks(seconds: float) -> None:
 
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-            return REAL_DATETIME.now(tz) + ahead
+            return REAL_DATETIME.now(tz) + datetime.timedelta(seconds=ahead())
 
     # The replacement asks a separate connection, where `strftime` is still the original.
     original, lock = sqlite3.connect(":memory:", check_same_thread=False), threading.Lock()
 
     def strftime(form: str, moment: str, *modifiers: str) -> Any:
         if moment == "now":
-            modifiers = (*modifiers, f"{seconds:+.3f} seconds")
+            modifiers = (*modifiers, f"{ahead():+.3f} seconds")
         places = ", ".join("?" * (2 + len(modifiers)))
         with lock:
             return original.execute(f"SELECT strftime({places})", (form, moment, *modifiers)).fetchone()[0]
@@ -51,12 +51,13 @@ def shift_clocks(seconds: float) -> None:
         connection.create_function("strftime", -1, strftime)
         return connection
 
-    time.time = lambda: real_time() + seconds
+    time.time = lambda: real_time() + ahead()
     datetime.datetime = ShiftedDatetime  # type: ignore[misc]
     sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
-    shift_clocks(float(sys.argv[1]))
+    seconds = float(sys.argv[1])
+    shift_clocks(lambda: seconds)
     sys.argv[:2] = ["bot"]
     runpy.run_module("bot", run_name="__main__", alter_sys=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from bot.store import key_rotation, revision
 from bot.store.database_url import dialect_of
 from bot.store.keyring import Keyring
-from bot.store.postgresql import PostgresqlDatabase
+from bot.store.postgresql import PostgresqlDatabase, refuse_pooler
 from bot.store.sqlite import SqliteDatabase
 from bot.store.transaction import Database, T, Work
 
 
 async def open_database(url: str, keyring: Keyring, *apps: str) -> Database:
-    """Open a database. It must exist, be at this program's revision, and match these keys.
+    """Open a database. It must exist, be at a revision that this program can use, and match these keys.
 
     `apps` are those whose rows it may find, claim, expire and delete: see `statements.apps_of`.
 
     Raises `DatabaseNotReady` or `ConfigurationError`.
     """
+    if dialect_of(url) == "postgresql":
+        await refuse_pooler(url)
     database = _driver(url, keyring, apps)
     try:
         with revision.reporting_unreachable(url):
@@ -33,17 +35,22 @@ def _driver(url: str, keyring: Keyring, apps: tuple[str, ...]) -> Database:
     return driver(url, keyring, apps)
 
 
-def upgrade(url: str, keyring: Keyring | None = None) -> None:
+def upgrade(url: str, keyring: Keyring | None = None) -> str | None:
     """Migrate a database to this program's revision, and create it if necessary. Not for use inside an event loop.
+
+    Returns a note if the database is at a newer revision that this program can use.
 
     Raises `ConfigurationError` if keys are needed but missing. A new database needs none.
     """
-    revision.upgrade(url, keyring)
+    return revision.newer_note(revision.upgrade(url, keyring))
 
 
-def check_schema(url: str) -> None:
-    """Raise `DatabaseNotReady` unless the database exists and is at this program's revision."""
-    revision.check(url)
+def check_schema(url: str) -> str | None:
+    """Raise `DatabaseNotReady` unless the database exists and this program can use its schema.
+
+    Returns a note if the database is at a newer revision.
+    """
+    return revision.newer_note(revision.check(url))
 
 
 def read_without_keys(url: str, work: Work[T]) -> T:

@@ -100,8 +100,9 @@ def _replicas(connection: Connection, now: datetime, apps: Collection[str] | Non
     """Return the running replicas with their apps."""
     live = [each.id for each in replica_rows.live(connection, now - HEARTBEAT_LIFETIME)]
     served = schema.replicas.c
+    columns = (served.id, served.app, served.host, served.version, served.revision)
     query = (
-        select(served.id, served.app, served.host, served.started_at, served.heartbeat_at)
+        select(*columns, served.started_at, served.heartbeat_at)
         .where(served.id.in_(live))
         .order_by(served.started_at)
     )
@@ -155,13 +156,15 @@ def _by_status(connection: Connection, table: Any, condition: Any) -> dict[str, 
 def status(connection: Connection, now: datetime) -> Row:
     """Return the state of the whole database."""
     oldest = select(func.min(deferred_calls.c.asked_at)).where(status_is(deferred_calls, CallStatus.QUEUED))
+    replicas = _replicas(connection, now)
     return {
         **{name: values for name, (_, values) in counts(connection, now).items()},
         "users": connection.execute(select(func.count()).select_from(known)).scalar_one(),
         "grants": _by_status(connection, grants, literal_column("true")),
         "oldest_queued_call_asked_at": connection.execute(oldest).scalar(),
         **_each_app(connection),
-        "replicas": _with_app(connection, _replicas(connection, now)),
+        "replicas": _with_app(connection, replicas),
+        "mixed_versions": len({(row["version"], row["revision"]) for row in replicas}) > 1,
         "trouble": [dict(row._mapping) for row in connection.execute(TROUBLE)],
     }
 

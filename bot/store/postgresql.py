@@ -133,6 +133,52 @@ def _set_planner(connection: Any, record: object) -> None:
     connection.run_async(lambda driver: driver.execute(PLANNER))
 
 
+async def refuse_pooler(url: str) -> None:
+    """Raise `ConfigurationError` if a pooler gives each transaction another session.
+
+    Prepared statements, LISTEN, the planner options and the presence lock all belong to a session. Two open connections
+    that have had the same server process show such a pooler, and so does one that has had two.
+    """
+    found = read_url(url)
+    arguments = {
+        **make_url(found.url).translate_connect_args(username="user"),
+        **connect_arguments(found.options),
+        "statement_cache_size": 0,
+    }
+    pooled = False
+    # If the database cannot be reached, whoever needs it reports that.
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        async with asyncio.timeout(CONNECT_TIMEOUT), contextlib.AsyncExitStack() as stack:
+            connections = []
+            for _ in range(2):
+                connections.append(await asyncpg.connect(**arguments))
+                stack.callback(connections[-1].terminate)
+            try:
+                seen = [[await _server_process(each) for each in connections] for _ in range(POOLER_LOOKS)]
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                # pgbouncer in the mode `statement` refuses transactions.
+                seen = []
+                pooled = "pooling mode" in str(error)
+            processes = {process for looks in seen for process in looks}
+            pooled = (
+                pooled or any(looks != seen[0] for looks in seen) or 0 < len(processes) < len(connections)
+            )
+    if pooled:
+        raise ConfigurationError(
+            "BOT_DATABASE_URL leads to a connection pooler that changes sessions between transactions, which the bot "
+            "cannot use. Set pool_mode = session for this database, or connect to PostgreSQL directly."
+        )
+
+
+POOLER_LOOKS = 3
+
+
+async def _server_process(connection: Any) -> int:
+    async with connection.transaction():
+        process: int = await connection.fetchval("SELECT pg_backend_pid()")
+        return process
+
+
 class PostgresqlDatabase(Database):
     dialect = "postgresql"
 

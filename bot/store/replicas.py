@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.build import Build
 from bot.store.schema import replicas
 from bot.store.statements import apps_of, bind
 
@@ -32,10 +33,12 @@ def apps_in(column: str) -> frozenset[str]:
     return frozenset(column.split(SEPARATOR)) - {""}
 
 
+CHANGING = ("heartbeat_at", "key_ids", "app", "presence_lock", "version", "revision")
+"""The columns that later heartbeats write again."""
 _new = insert(replicas)
 HEARTBEAT = _new.on_conflict_do_update(
     index_elements=[replicas.c.id],
-    set_={name: _new.excluded[name] for name in ("heartbeat_at", "key_ids", "app", "presence_lock")},
+    set_={name: _new.excluded[name] for name in CHANGING},
 )
 
 
@@ -46,6 +49,7 @@ def heartbeat(
     key_ids: Sequence[str],
     now: datetime,
     presence_lock: int | None = None,
+    build: Build | None = None,
 ) -> None:
     values = {
         "id": replica,
@@ -55,6 +59,8 @@ def heartbeat(
         "heartbeat_at": now,
         "key_ids": tuple(key_ids),
         "presence_lock": presence_lock,
+        "version": build.version if build else None,
+        "revision": build.revision if build else None,
     }
     connection.execute(HEARTBEAT, values)
 

@@ -1,17 +1,18 @@
-"""The revision of the schema that this program needs, and the upgrade to it."""
+"""The revision of the schema that this program needs, the upgrade to it, and the check of what is really there."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 
 from bot.core.errors import DatabaseNotReady
+from bot.store import schema_differences
 from bot.store.database_url import dialect_of, parse_url
 from bot.store.transaction import T, Work
 
@@ -20,25 +21,52 @@ if TYPE_CHECKING:
 
     from bot.store.keyring import Keyring
 
-REVISION = "0019"
+REVISION = "0020"
 """The newest migration. A constant, so that startup does not have to import Alembic."""
 
 
-def require(connection: Connection) -> None:
-    """Raise `DatabaseNotReady` unless the database is at this program's revision."""
+def require(connection: Connection) -> str:
+    """Return the database's revision. Raises `DatabaseNotReady` if this program cannot use it.
+
+    That is the program's own revision, or a later one that only added to it.
+    """
     found = _current(connection)
     if found == REVISION:
-        return
+        return found
     if found is None:
         raise DatabaseNotReady("There are no tables yet. Run `bot db upgrade`.")
-    if found > REVISION:
+    if found < REVISION:
         raise DatabaseNotReady(
-            f"The database is at revision {found}, but this program needs the older revision {REVISION}.",
-            hint="Run the newer program; `bot db upgrade` cannot downgrade.",
+            f"The database is at revision {found}, but this program needs {REVISION}. Run `bot db upgrade`."
         )
+    oldest = _oldest_usable(connection, found)
+    if oldest <= REVISION:
+        return found
     raise DatabaseNotReady(
-        f"The database is at revision {found}, but this program needs {REVISION}. Run `bot db upgrade`."
+        f"The database is at revision {found}, but this program needs the older revision {REVISION}.",
+        hint=f"Run a program made for revision {oldest} or later, or restore the backup made before the upgrade; "
+        "`bot db upgrade` cannot downgrade.",
     )
+
+
+def newer_note(found: str) -> str | None:
+    """Return a sentence about a database that is newer than this program, which can use it; None if it is not newer."""
+    if found == REVISION:
+        return None
+    return (
+        f"The database is at revision {found}, which only adds to revision {REVISION} of this program: the program can "
+        "use it, but replace it by the newer one soon."
+    )
+
+
+def _oldest_usable(connection: Connection, found: str) -> str:
+    """Return the oldest revision whose program can use the schema at revision `found`."""
+    if not inspect(connection).has_table("schema_compatibility"):
+        return found
+    # Of another revision, if a program that does not know this table has upgraded the database.
+    statement = text("SELECT oldest_revision FROM schema_compatibility WHERE revision = :found")
+    oldest: str | None = connection.execute(statement, {"found": found}).scalar()
+    return oldest or found
 
 
 def _current(connection: Connection) -> str | None:
@@ -48,56 +76,101 @@ def _current(connection: Connection) -> str | None:
     return found
 
 
-def upgrade(url: str, keyring: Keyring | None = None) -> None:
+def upgrade(url: str, keyring: Keyring | None = None) -> str:
     """Migrate the database to this program's revision, in one transaction. Replicas that start together take turns.
 
+    Returns the revision, which is later if a newer program has upgraded the database and this one can use it.
+
     A migration may have to seal rows of earlier releases. Raises `ConfigurationError` if there are such rows but no keys,
-    and `DatabaseNotReady` if the database cannot be upgraded.
+    and `DatabaseNotReady` if the database cannot be upgraded, or its schema is not what the migrations leave.
     """
-    from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
     def seal_rows(connection: Connection) -> None:
         from bot.store.upgrade_sealing import seal_unsealed_rows  # noqa: PLC0415 - only needed here
 
         seal_unsealed_rows(connection, keyring)
 
-    def migrate(connection: Connection) -> None:
+    def migrate(connection: Connection) -> str:
         found = _current(connection)
-        if found is not None and found > REVISION:
-            require(connection)
-        config = _config()
-        config.attributes |= {"connection": connection, "seal_rows": seal_rows}
-        command.upgrade(config, "head")
+        if found is None or found < REVISION:
+            _migrate_from(connection, found, seal_rows)
+        return _require_schema(connection)
 
     if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
         with reporting_unreachable(url):
             # SQLite would create the file with the umask's permissions, which other users may be able to read.
             _sqlite_file(url).touch(mode=0o600)
+    return _in_transaction(url, migrate, writing=True)
+
+
+def _migrate_from(connection: Connection, found: str | None, seal_rows: Callable[[Connection], None]) -> None:
+    from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    config = _config()
+    config.attributes |= {"connection": connection, "seal_rows": seal_rows}
     try:
-        _in_transaction(url, migrate, writing=True)
-    except ProgrammingError as error:
-        reason = " ".join(str(error.orig).split())[:200]
+        command.upgrade(config, "head")
+    except (SQLAlchemyError, CommandError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        at = f" from revision {found}" if found else ""
+        hint = SCHEMA_HINT
+        if isinstance(error, ProgrammingError) and _is_denied(error):
+            hint = "Run `bot db upgrade` as the role that owns the tables, or may create them."
         raise DatabaseNotReady(
-            f"The database cannot be upgraded: {reason}. Nothing was changed.",
-            hint="Run `bot db upgrade` as the role that owns the tables, or may create them.",
+            f"The database cannot be upgraded{at}: {reason.rstrip('.')}. Nothing was changed.", hint=hint
         ) from error
 
 
-def check(url: str) -> None:
-    """Raise `DatabaseNotReady` unless the database exists and is at this program's revision."""
-    run_read_only(url, lambda connection: None)
+def _is_denied(error: ProgrammingError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE
+
+
+INSUFFICIENT_PRIVILEGE = "42501"
+SCHEMA_HINT = (
+    "Restore a backup, or correct the schema as described in docs/operating.md under “A schema that differs”, and run "
+    "`bot db upgrade` again."
+)
+SHOWN_DIFFERENCES = 3
+
+
+def _require_schema(connection: Connection) -> str:
+    """Return the database's revision. Raises `DatabaseNotReady` unless the program can use its schema."""
+    found = require(connection)
+    problems = schema_differences.differences(connection, newer=found != REVISION)
+    if problems:
+        shown, others = problems[:SHOWN_DIFFERENCES], len(problems) - SHOWN_DIFFERENCES
+        more = f" (and {others} more)" if others > 0 else ""
+        raise DatabaseNotReady(
+            f"The schema of the database is not that of revision {found}: {'; '.join(shown)}{more}.",
+            hint=SCHEMA_HINT,
+        )
+    return found
+
+
+def check(url: str) -> str:
+    """Return the database's revision. Raises `DatabaseNotReady` unless this program can use it, and its schema."""
+    return _run_read_only(url, _require_schema)
 
 
 def run_read_only(url: str, work: Work[T]) -> T:
     """Run a unit of work that changes nothing and opens no secret. Raises `DatabaseNotReady`."""
-    if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
-        raise DatabaseNotReady(f"There is no database at {_sqlite_file(url)}. Run `bot db upgrade`.")
 
     def check_and_run(connection: Connection) -> T:
         require(connection)
         return work(connection)
 
-    return _in_transaction(url, check_and_run)
+    try:
+        return _run_read_only(url, check_and_run)
+    except DBAPIError:
+        check(url)  # if the schema differs, that is what to report
+        raise
+
+
+def _run_read_only(url: str, work: Work[T]) -> T:
+    if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
+        raise DatabaseNotReady(f"There is no database at {_sqlite_file(url)}. Run `bot db upgrade`.")
+    return _in_transaction(url, work)
 
 
 def _config() -> Config:
@@ -169,8 +242,9 @@ UPGRADE_LOCK = 0x626F745F6462
 
 
 async def _in_postgresql_transaction(url: str, work: Work[T]) -> T:
-    from bot.store.postgresql import make_engine  # noqa: PLC0415
+    from bot.store.postgresql import make_engine, refuse_pooler  # noqa: PLC0415
 
+    await refuse_pooler(url)
     engine = make_engine(url)
     try:
         with reporting_unreachable(url):

@@ -768,6 +768,8 @@ replicas = Table(
         BigInteger,
         "Advisory lock that it holds while it runs; NULL: only its leases show that it runs",
     ),
+    optional("version", Text, "Version of its program; NULL: an earlier release wrote it"),
+    optional("revision", Text, "Revision of the schema that its program was made for"),
     comment="Processes that serve this database",
 )
 
@@ -842,4 +844,18 @@ key_check = Table(
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("sealed LIKE 'v1.%'", name="sealed"),
     comment="Tells whether the encryption keys fit this database",
+)
+
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    required("id", Integer, "Always 1", primary_key=True, autoincrement=False),
+    required("revision", Text, "The revision of the schema that this row describes"),
+    required(
+        "oldest_revision",
+        Text,
+        "Programs that were made for this revision, or a later one, work with this schema",
+    ),
+    CheckConstraint("id = 1", name="one_row"),
+    comment="Which older programs work with this schema, although it is newer",
 )

@@ -7,9 +7,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from bot.core.api import Outcome, Refused, Succeeded, TokenRejected, Unreachable
+from bot.core.events import Outage
 from bot.core.response_values import DEFAULT_TOKEN_LIFETIME, read_lifetime, read_secret
 from bot.core.secrets import Secret
 
@@ -29,6 +31,8 @@ class AppToken(abc.ABC):
         self._expires_at = 0.0
         self._renew_at = 0.0
         self._fetch_task: asyncio.Task[Secret | Outcome] | None = None
+        self.outage: Outage | None = None
+        """Since when the platform has refused the app's credentials, or None. Without a token, no call can be made."""
 
     @abc.abstractmethod
     async def _request(self) -> Outcome:
@@ -69,6 +73,8 @@ class AppToken(abc.ABC):
     async def _fetch(self) -> Secret | Outcome:
         outcome = await self._request()
         if isinstance(outcome, Refused):
+            since = self.outage.since if self.outage else datetime.now(UTC)
+            self.outage = Outage(since, f"the platform refuses the app's credentials ({outcome.code})")
             # The message may quote the request, and thus the secret.
             message = outcome.message.replace(self._app_secret.reveal(), "***")
             return replace(outcome, message=message, data=None)
@@ -79,6 +85,7 @@ class AppToken(abc.ABC):
         if token is None:
             return Unreachable("a response without a token", may_have_arrived=False)
         seconds = read_lifetime(fields, self._lifetime_field) or DEFAULT_TOKEN_LIFETIME
+        self.outage = None
         now = time.monotonic()
         self._token, self._expires_at = token, now + seconds
         self._renew_at = now + max(seconds - self.renewal_margin, seconds / 2)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
+import resource
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,8 +21,9 @@ from aiohttp import hdrs
 
 from bot.core.api import Json, Unreachable
 from bot.core.availability import Availability
+from bot.core.endpoints import SentRequest
 from bot.core.events import Outage
-from bot.core.network import DIRECT, Network
+from bot.core.network import DIRECT, Network, ServerTime
 from bot.core.secrets import Secret
 from bot.transport.connection_errors import NOTHING_SENT, describe_error
 from bot.transport.json_limits import is_costly
@@ -28,6 +32,7 @@ log = logging.getLogger(__name__)
 
 
 MAX_CONNECTIONS = 100
+"""At most a quarter of the files that the process may open, because others are needed at the same time."""
 
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 
@@ -66,22 +71,34 @@ class BasicCredentials:
         return f"Basic {base64.b64encode(joined).decode()}"
 
 
+OnRequest = Callable[[SentRequest], None]
+
+
 class HttpClient:
     """One pooled session, opened on first use. Safe for concurrent use."""
 
     def __init__(
-        self, network: Network = DIRECT, *, log_outages: bool = False, token_header: str | None = None
+        self,
+        network: Network = DIRECT,
+        *,
+        log_outages: bool = False,
+        token_header: str | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
         """`log_outages`: log when a host becomes unreachable, and when it is reachable again.
 
         `token_header`: the header for access tokens, if it is not Authorization. Its value has no `Bearer`.
+
+        `on_request` is called after each request, also after one that is interrupted.
         """
         self._options, self._log_outages = ConnectionOptions(network), log_outages
-        self._token_header = token_header
+        self._token_header, self._on_request = token_header, on_request
         self.outages: dict[str, Outage] = {}
         """Hosts whose last request could not be sent, or whose last requests were not answered, by name."""
         self._availability: dict[str, Availability] = {}
         """Of the hosts that were away, or may be."""
+        self.server_time: ServerTime | None = None
+        """The server's clock at its latest response that showed it."""
         self._session: aiohttp.ClientSession | None = None
         self.last_call_failed = False
         """Whether the last API call had no usable response."""
@@ -107,6 +124,29 @@ class HttpClient:
 
         `auth` is an access token, which is masked in the response, or credentials for HTTP Basic. `body` is sent as JSON.
         """
+        sending = self._send(method, url, auth, query, body, form, accept)
+        if self._on_request is None:
+            return await sending
+        started_at, started = time.time(), time.perf_counter()
+        response: HttpResponse | Unreachable | None = None
+        try:
+            response = await sending
+            return response
+        finally:
+            status, code = result_of(response) if isinstance(response, HttpResponse) else (None, "")
+            seconds = time.perf_counter() - started
+            self._on_request(SentRequest(method, path_of(url), status, code, started_at, seconds))
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        auth: Secret | BasicCredentials | None,
+        query: Mapping[str, str] | None,
+        body: Json,
+        form: Mapping[str, str] | None,
+        accept: str | None,
+    ) -> HttpResponse | Unreachable:
         headers: dict[str, str] = {} if accept is None else {hdrs.ACCEPT: accept}
         data: bytes | Mapping[str, str] | None = form
         token = auth if isinstance(auth, Secret) else None
@@ -135,6 +175,7 @@ class HttpClient:
                     self._record_outage(url, f"HTTP {response.status}", certain=False)
                 elif self._availability:
                     self._record_success(url)
+                self._note_time(response)
                 return HttpResponse(response.status, response.headers, mask_token(content, token))
         except NOTHING_SENT as problem:
             reason = describe_error(problem)
@@ -152,6 +193,11 @@ class HttpClient:
         if self._token_header is not None:
             return {self._token_header: token.reveal()}
         return {hdrs.AUTHORIZATION: f"Bearer {token.reveal()}"}
+
+    def _note_time(self, response: aiohttp.ClientResponse) -> None:
+        now = time.monotonic()
+        if self.server_time is None or now - self.server_time.received > SERVER_TIME_INTERVAL:
+            self.server_time = server_time(response.headers.get(hdrs.DATE, ""), now) or self.server_time
 
     def _record_success(self, url: str) -> None:
         host = urlsplit(url).hostname or ""
@@ -195,12 +241,55 @@ class HttpClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=max_connections()),
                 timeout=TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={hdrs.USER_AGENT: "bot-that-asks"},
             )
         return self._session
+
+
+def path_of(url: str) -> str:
+    """Return the path of a URL that has one, without its query."""
+    return "/" + url.split("/", 3)[-1].partition("?")[0]
+
+
+FIRST_CODE = re.compile(rb'\s*\{\s*"(?:code|errcode)"\s*:\s*(?:(-?\d{1,12})|"([\w.-]{1,60})")\s*[,}]')
+"""The usual beginning of a response. Finding a code there is much cheaper than parsing the response."""
+MAX_CODE_SEARCH = 16 * 1024
+"""Bytes. A larger response that does not begin with its code is a success, which states its data."""
+
+
+def result_of(response: HttpResponse) -> tuple[int, str]:
+    """Return the status and the platform's code, which is empty if the response states none."""
+    body = response.body or b""
+    if found := FIRST_CODE.match(body):
+        return response.status, (found[1] or found[2]).decode()
+    if body.lstrip()[:1] != b"{" or len(body) > MAX_CODE_SEARCH:
+        return response.status, ""
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return response.status, ""
+    stated = next((fields[name] for name in ("code", "errcode", "error") if fields.get(name) is not None), "")
+    return response.status, str(stated)[:60] if type(stated) in {int, str} else ""
+
+
+SERVER_TIME_INTERVAL = 1.0
+"""Seconds between two readings of a response's Date."""
+
+
+def server_time(date: str, received: float) -> ServerTime | None:
+    """Parse the header Date of a response."""
+    try:
+        return ServerTime(parsedate_to_datetime(date).timestamp(), received)
+    except (ValueError, OverflowError):
+        return None
+
+
+def max_connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, files // 4))
 
 
 def mask_token(content: bytes | None, token: Secret | None) -> bytes | None:

@@ -22,7 +22,7 @@ from bot.core.api import Json
 from bot.core.events import Outage
 from bot.core.network import DIRECT, Network
 from bot.transport.connection_errors import describe_error
-from bot.transport.http_client import ConnectionOptions, HttpClient
+from bot.transport.http_client import ConnectionOptions, HttpClient, OnRequest
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +202,7 @@ class LongConnection(abc.ABC, Generic[C, E]):
         on_event: Callable[[E], Awaitable[Json]],
         on_refusal: Callable[[str, str], None] = log_refusal,
         network: Network = DIRECT,
+        on_request: OnRequest | None = None,
     ) -> None:
         """`on_event` returns the answer in the acknowledgement. If it raises, the event is rejected.
 
@@ -209,7 +210,9 @@ class LongConnection(abc.ABC, Generic[C, E]):
         """
         self._on_event, self._on_refusal = on_event, on_refusal
         self._network, self._options = network, ConnectionOptions(network)
+        self._on_request = on_request
         self._outage: Outage | None = Outage(datetime.now(UTC), "not connected yet")
+        self._was_up = False
         self._logged_at = -REMINDER_INTERVAL
         self._told: set[str] = set()
         """The reasons of the current outage that were logged."""
@@ -221,6 +224,11 @@ class LongConnection(abc.ABC, Generic[C, E]):
     def outage(self) -> Outage | None:
         """None while events can be received."""
         return self._outage
+
+    @property
+    def was_up(self) -> bool:
+        """Whether events could be received at any time since the start."""
+        return self._was_up
 
     async def start(self) -> None:
         """Start connecting, and return at once."""
@@ -255,7 +263,7 @@ class LongConnection(abc.ABC, Generic[C, E]):
     async def _serve(self) -> None:
         failures = 0
         async with contextlib.AsyncExitStack() as opened:
-            http = HttpClient(self._network)
+            http = HttpClient(self._network, on_request=self._on_request)
             opened.push_async_callback(http.close)
             session = await opened.enter_async_context(
                 aiohttp.ClientSession(
@@ -342,7 +350,7 @@ class LongConnection(abc.ABC, Generic[C, E]):
     def _record_up(self) -> None:
         lasted = (datetime.now(UTC) - self._outage.since).total_seconds() if self._outage else 0
         self.log.info("long connection up", extra={"was_down_seconds": round(lasted)})
-        self._outage, self._logged_at = None, -REMINDER_INTERVAL
+        self._outage, self._was_up, self._logged_at = None, True, -REMINDER_INTERVAL
         self._told.clear()
 
     def _record_down(self, reason: str, failures: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
@@ -11,8 +12,21 @@ from bot.core.events import Outage
 from bot.core.platform import Platform
 from bot.flows.bot import Bot
 
-Ingresses = Mapping[str, Callable[[], Outage | None]]
-"""Functions by platform name. Each returns why no events of the platform can arrive at the moment, or None."""
+
+class Ingress(Protocol):
+    """A connection by which the events of a platform arrive."""
+
+    @property
+    def outage(self) -> Outage | None:
+        """Why no events can arrive at the moment, or None."""
+
+    @property
+    def was_up(self) -> bool:
+        """Whether events could arrive at any time since the start."""
+
+
+Ingresses = Mapping[str, Ingress]
+"""By the platform's name."""
 
 
 @dataclass(frozen=True, slots=True)

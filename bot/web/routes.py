@@ -26,8 +26,11 @@ STATIC = Path(__file__).parent / "static"
 PageHandler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def build(bot: Bot, ingresses: Ingresses) -> web.Application:
-    """Return the bot's web application. A platform that is not in `ingresses` posts its events to its webhooks."""
+def build(bot: Bot, ingresses: Ingresses, *, with_health: bool = True) -> web.Application:
+    """Return the bot's web application. A platform that is not in `ingresses` posts its events to its webhooks.
+
+    `with_health`: it also serves the routes of `build_health`.
+    """
     app = web.Application(middlewares=[correlate, show_errors], client_max_size=MAX_BODY_SIZE)
     app[BOT] = bot
     app[INGRESSES] = ingresses
@@ -40,10 +43,18 @@ def build(bot: Bot, ingresses: Ingresses) -> web.Application:
             app.router.add_routes(platform_routes(platform))
     if not bot.by_device:
         app.router.add_routes(BROWSER_ROUTES)
-    app.router.add_get("/healthz", health.alive)
-    app.router.add_get("/readyz", health.ready)
-    app.router.add_get("/metrics", health.metrics)
+    if with_health:
+        health.add_routes(app, bot, ingresses)
     app.router.add_static("/static", STATIC)
+    return app
+
+
+def build_health(bot: Bot, ingresses: Ingresses) -> web.Application:
+    """Return an application that only serves `/healthz`, `/readyz` and `/metrics`, for a port of their own."""
+    app = web.Application(client_max_size=0)
+    app[BOT] = bot
+    app[INGRESSES] = ingresses
+    health.add_routes(app, bot, ingresses)
     return app
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 import resource
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
@@ -53,10 +54,26 @@ UNROUTED_PATH = "/nowhere"
 """A path without a route, for requests whose path is rejected."""
 
 
-def max_connections() -> int:
-    """Return the limit: at most half of the files that the process may open, to leave some for other connections."""
+OTHER_FILES = 160
+"""Files that are left for the database, the platform's connections and those that are being accepted or closed."""
+MAX_BACKLOG = 128
+"""Connections that the loop accepts at once, before it can close any."""
+
+
+def max_files() -> int:
+    """Return how many files the process may open (`ulimit -n`)."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
+    return sys.maxsize if files == resource.RLIM_INFINITY else files
+
+
+def max_connections() -> int:
+    """Return the limit, which is lower if the process may open few files."""
+    files = max_files()
+    return min(MAX_CONNECTIONS, max(files - OTHER_FILES, files // 4))
+
+
+def backlog() -> int:
+    return max(1, min(MAX_BACKLOG, max_files() // 16))
 
 
 class Connection(web.RequestHandler):

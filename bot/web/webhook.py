@@ -8,7 +8,8 @@ from aiohttp import web
 
 from bot.core.events import Unauthentic, UrlVerification
 from bot.flows import observations
-from bot.flows.intake import accept_event
+from bot.flows.clock import utc_now
+from bot.flows.intake import receive_event
 from bot.flows.throttling import RepeatedLogs
 from bot.web.app_keys import BOT, require_platform
 from bot.web.security import read_body
@@ -22,16 +23,18 @@ ADVICE = web.AppKey("advice", RepeatedLogs)
 async def receive(request: web.Request) -> web.Response:
     """`POST /{platform}/…`. An unauthentic request changes nothing and is answered with a 4xx status."""
     bot = request.app[BOT]
-    receive_from = require_platform(request).webhooks[request.path]
-    received = receive_from(request.headers, await read_body(request))
+    platform = require_platform(request)
+    receive_from = platform.webhooks[request.path]
+    received = receive_from(request.headers, await read_body(request), utc_now().timestamp())
     match received:
         case Unauthentic(reason=reason, status=status, advice=advice) if advice:
+            observations.event_refused(bot, platform.name, received, is_logged=False)
             request.app[ADVICE].note(advice, reason, logging.ERROR)
             return web.json_response({"msg": "refused"}, status=status)
-        case Unauthentic(reason=reason, status=status):
-            observations.event_refused(bot, reason)
+        case Unauthentic(status=status):
+            observations.event_refused(bot, platform.name, received)
             return web.json_response({"msg": "refused"}, status=status)
         case UrlVerification(answer=answer):
             return web.json_response(answer)
         case event:
-            return web.json_response(await accept_event(bot, event))
+            return web.json_response(await receive_event(bot, platform.name, event))

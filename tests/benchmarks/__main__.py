@@ -10,7 +10,7 @@ from importlib import import_module
 
 from tests.benchmarks.figures import Figure, table
 
-NAMES = ("outbound", "parsing", "acknowledging", "loops", "starting", "growing")
+NAMES = ("outbound", "parsing", "acknowledging", "loops", "logged", "metrics", "starting", "growing")
 """Each is a module with `measure(*, short) -> list[Figure]`, explained in its first line."""
 
 

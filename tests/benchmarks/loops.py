@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import statistics
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.benchmarks.environment import bot_settings, fresh_database, postgresql, sqlite_url
 from tests.benchmarks.figures import Figure
@@ -45,12 +47,20 @@ def database_url(database: str, folder: Path, server: str, name: str) -> str:
     return sqlite_url(folder) if database == "SQLite" else fresh_database(server, name)
 
 
-def loops(module: tuple[str, ...], url: str, people: int, at_once: int = AT_ONCE) -> Measured:
-    """Runs a bot on a fresh database, and as many people's loops."""
+def loops(
+    module: tuple[str, ...],
+    url: str,
+    people: int,
+    at_once: int = AT_ONCE,
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    log: Path | None = None,
+) -> Measured:
+    """Runs a bot on a fresh database, and as many people's loops. Its log goes to a file, if one is given."""
     port = free_port()
     with (
         started("canned_platform", str(port), str(people), str(at_once)) as platform,
-        running(*module, env=bot_settings(platform.port, url, port)) as bot,
+        running(*module, env={**bot_settings(platform.port, url, port), **settings}, log=log) as bot,
     ):
         platform.line()
         before = bot.cpu_seconds

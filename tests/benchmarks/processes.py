@@ -41,15 +41,19 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """Runs `python -m ARGUMENTS…` until the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **(env or {})},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def running(
+    *arguments: str, env: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[Running]:
+    """Runs `python -m ARGUMENTS…` until the block ends. What it writes to stderr goes to the end of a file, if any."""
+    with contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=None if log is None else stack.enter_context(log.open("a")),
+            text=True,
+        )
     try:
         yield Running(process)
     finally:

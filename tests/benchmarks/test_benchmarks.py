@@ -1,5 +1,6 @@
 """The benchmarks still run. What they measure is no matter of passing or failing."""
 
+import json
 import subprocess
 import sys
 
@@ -27,6 +28,17 @@ def test_the_bot_and_the_yardstick_go_through_whole_loops() -> None:
             measured = loops(bot, sqlite_url(folder), people=5, at_once=2)
             assert measured["rate"] > 0
             assert measured["requests"] >= 5
+
+
+def test_a_loop_is_logged_in_a_dozen_lines() -> None:
+    with directory() as folder:
+        log = folder / "bot.log"
+        settings = {"BOT_LOG_LEVEL": "info", "BOT_LOG_FORMAT": "json"}
+        loops(("bot", "run"), sqlite_url(folder), people=10, at_once=2, settings=settings, log=log)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    stories = [line for line in lines if "call" in line]
+    # A first consent before the measurement, and the loop that is measured.
+    assert 20 <= len(stories) / 10 <= 2 * 13
 
 
 def test_a_loop_takes_no_more_works_and_statements_than_it_needs() -> None:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.core.cards import AdministratorCard, AuthorizationCard, ConfirmationCard, Face, UnusedCard
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.messages import Control, NotSent, Reply, Sent, Span
+from bot.core.words import replies
 from bot.dingtalk.rendered_messages import MAX_VALUE_BYTES, card_values, parse_content
 from bot.dingtalk.scope_descriptions import describe_scope
 from bot.sandbox.dingtalk.sample_tenant import ADA
@@ -162,3 +163,19 @@ def test_the_answer_to_a_click_changes_the_card(world, face, language, title, ti
     assert values.get("title") == (title if face else None)
     assert values["tips"] == tips
     assert ADA not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        replies.added_to_earlier_card("/task", "R1"),
+        replies.with_retry(replies.expired("/tasks"), "C1"),
+        replies.with_retry(replies.expired_before_start("/agenda"), "C1"),
+        replies.with_retry(replies.crashed("/me"), "C1"),
+    ],
+)
+def test_a_card_says_nothing_twice(world, reply: Reply, language: Language):
+    values = card_values(parse_content(world.with_cards().render_reply(reply, language)))
+    words = reply.lines[0][0].text.to(language)
+    assert [words in values["title"], words in values["markdown"]].count(True) == 1

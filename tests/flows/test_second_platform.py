@@ -266,10 +266,20 @@ Client = TestClient[web.Request, web.Application]
 IN_LARK = {"User-Agent": "Mozilla/5.0 Lark/7.1.0"}
 
 
+@dataclass(frozen=True)
+class Connected:
+    """The connection by which the events of a platform arrive."""
+
+    outage: Outage | None
+    was_up: bool
+
+
 @pytest.fixture
 async def browser(world: TwoPlatforms, aiohttp_client: AiohttpClient) -> Client:
     outage = Outage(utc_now(), "no stream")
-    return await aiohttp_client(routes.build(world.bot, {"lark": lambda: None, "tiny": lambda: outage}))
+    return await aiohttp_client(
+        routes.build(world.bot, {"lark": Connected(None, True), "tiny": Connected(outage, False)})
+    )
 
 
 async def location(browser: Client, path: str, headers: dict[str, str] | None = None) -> str:

@@ -226,7 +226,7 @@ def test_no_list_of_scopes_makes_its_readers_fail(listed: Any, app: Any):
     found = [
         app_info.user_scopes_granted(entries),
         app_info.ungranted_scopes(entries),
-        app_info.described_user_scopes(listed),
+        app_info.described_scopes(listed, "user"),
     ]
     found += [
         app_info.read_descriptions({"scopes": listed}),

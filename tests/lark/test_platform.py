@@ -13,7 +13,7 @@ from bot.core.platform import Platform
 from bot.lark.app_info import (
     OWNER_LIFETIME,
     AppInfo,
-    described_user_scopes,
+    described_scopes,
     read_owner,
     ungranted_scopes,
     user_scopes_granted,
@@ -299,9 +299,9 @@ def test_only_granted_scopes_of_users_count():
     assert user_scopes_granted(listed) == {"a"}
     assert user_scopes_granted([{"scope_name": "a", "grant_status": 1}]) is None
     assert ungranted_scopes(listed) == {"b"}
-    assert described_user_scopes(
-        [{"scope": "a", "token_types": ["user"]}, {"scope": "b", "token_types": ["tenant"]}]
-    ) == {"a"}
+    described = [{"scope": "a", "token_types": ["user"]}, {"scope": "b", "token_types": ["tenant"]}]
+    assert described_scopes(described, "user") == {"a"}
+    assert described_scopes(described, "tenant") == {"b"}
 
 
 async def test_a_former_owner_is_no_administrator_when_the_owner_cannot_be_read():

@@ -27,6 +27,18 @@ def run_with_times(lease: float | None, look_again: float | None) -> int:
     return run(lambda bot: replace(bot, lease=timedelta(seconds=lease)) if lease else bot)
 
 
+def bot_with_files(limit: int) -> Call:
+    return Call(f"{__name__}:run_with_files", (limit,))
+
+
+def run_with_files(limit: int) -> int:
+    """Run the bot as after `ulimit -n`."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    return run(lambda bot: bot)
+
+
 def rotation_that_dies(portions: int) -> Call:
     return Call(f"{__name__}:rotate_and_die", (portions,))
 

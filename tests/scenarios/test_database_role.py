@@ -51,6 +51,7 @@ async def test_the_documented_role_suffices_for_the_bot_and_for_no_more(
                 "DROP TABLE sessions",
                 "ALTER TABLE audit_log DISABLE TRIGGER ALL",
                 "UPDATE alembic_version SET version_num = '0001'",
+                "UPDATE schema_compatibility SET oldest_revision = '0001'",
                 "CREATE TABLE mine (id int)",
             ):
                 with pytest.raises(DBAPIError, match=r"permission denied|must be owner|audit_log"):

@@ -66,7 +66,7 @@ def with_names(text: str, names: dict[str, str]) -> str:
     for value, name in names.items():
         text = text.replace(value, name)
     for field, name in {"seconds": "SECONDS", "log_id": "LOG", "attempt": "ATTEMPT"}.items():
-        text = re.sub(rf"(?<= ){field}=(?!1\b)\S+", f"{field}={name}", text)
+        text = re.sub(rf"(?<= ){field}=(?!1(?:\s|$))\S+", f"{field}={name}", text)
     return text
 
 

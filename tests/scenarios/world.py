@@ -356,12 +356,13 @@ class World:
         """Start the bot and wait until it is ready."""
         self.settings.update(settings)
         self.process = self.fork(self.runs)
+        ready = f"http://127.0.0.1:{self.settings.get('BOT_METRICS_PORT', self.port)}/readyz"
         deadline = asyncio.get_running_loop().time() + 30
         while True:
             assert self.process.returncode is None, self.log_tail()
             assert asyncio.get_running_loop().time() < deadline, self.log_tail()
             try:
-                async with self.http.get(f"http://127.0.0.1:{self.port}/readyz") as response:
+                async with self.http.get(ready) as response:
                     if response.status == 200:
                         return
             except aiohttp.ClientError:

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 from bot.core.api import ApiCall, Json, Write
-from bot.core.command_replies import how_to_use, paragraph
+from bot.core.command_replies import paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_names
 from bot.core.language import Words
 from bot.core.messages import Reply, Span
 from bot.core.response_fields import child, items, line, link, mapping, moment, text
 from bot.core.scopes import any_of
-from bot.core.task_list import Task, render_tasks
+from bot.core.task_list import Task, render_tasks, title_of_new_task
 from bot.core.words.refusals import unreadable
 from bot.dingtalk.commands.profile import read_me, union_id_of
 from bot.dingtalk.commands.refusals import code_of_refusal
@@ -94,15 +94,9 @@ def read_task(found: Mapping[str, Json]) -> Task | None:
     keep=with_names,
 )
 def task(ask: Ask) -> Steps:
-    title = " ".join(ask.arguments.split())
-    if not title:
-        return how_to_use(task, Words("/task Book a room for Friday", "/task 预订周五的会议室"))
-    if len(title) > MAX_TITLE_LENGTH:
-        problem = Words(
-            "A title can have up to {most} characters; this one has {n}.",
-            "标题最多 {most} 个字符，当前为 {n} 个。",
-        )
-        return how_to_use(task, problem=problem.format(most=MAX_TITLE_LENGTH, n=len(title)))
+    title = title_of_new_task(task, ask, MAX_TITLE_LENGTH)
+    if isinstance(title, Reply):
+        return title
     union_id = union_id_of((yield from read_me()))
     if union_id is None:
         return unreadable(NO_USER)

@@ -128,7 +128,10 @@ async def redeem(
     """Exchange the code, check the owner of the token, and store the grant if that is the user who was asked."""
     user = attempt.user
     assert user is not None
-    with await correlation.of_request(bot, attempt.request_id, user):
+    with (
+        await correlation.of_request(bot, attempt.request_id, user),
+        bot.tracer.span("consent", is_arrival=True, platform=user.platform, attempt=attempt.id),
+    ):
         return await exchange(bot, attempt, user, code, basis, claimed_at)
 
 

@@ -26,6 +26,7 @@ from bot.flows.authorize.grant import Completion, Consented, store_grant
 from bot.flows.authorize.open import link_scopes, was_revoked
 from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import expiry_time
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
 from bot.store.cards import show
@@ -184,12 +185,15 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
     """Postpone the next poll. After a failure the pause doubles (RFC 8628, section 3.5)."""
     now = utc_now()
     assert device.expires_at is not None
-    if now >= device.expires_at:
+    if expiry_time() >= device.expires_at:
         await end(bot, device, DeviceStatus.EXPIRED, "expired")
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await postpone(bot, device, min(now + pause, device.expires_at), interval, failures)
+    until = now + pause
+    if now < device.expires_at < until:
+        until = device.expires_at
+    await postpone(bot, device, until, interval, failures)
 
 
 async def postpone(
@@ -206,6 +210,11 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
     """Check the owner of the tokens, and store the grant if that is the user who was asked."""
     # The code is used up: another worker that claimed it now would be refused, and the tokens would be lost.
     await postpone(bot, device, utc_now() + bot.lease, device.interval, device.failures)
+    with bot.tracer.span("consent", platform=device.user.platform, device=device.id):
+        await identify_and_store(bot, device, tokens)
+
+
+async def identify_and_store(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):

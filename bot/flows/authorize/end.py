@@ -14,6 +14,7 @@ from bot.core.scopes import OFFLINE_ACCESS, named
 from bot.core.words import replies
 from bot.flows.authorize.token_revocation import revoke_tokens
 from bot.flows.bot import Bot, utc_now
+from bot.flows.clock import NEVER, expiry_time
 from bot.flows.outbox import (
     Draft,
     answer,
@@ -230,7 +231,9 @@ def end_grant(c: Connection, user: UserKey, reason: str, now: datetime) -> bool:
 
 async def expire_overdue(bot: Bot) -> None:
     """Expire calls that waited too long, and overdue requests. The card says so, or a message if the card cannot."""
-    now = utc_now()
+    now = expiry_time()
+    if now == NEVER:
+        return
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
         ended_calls: list[DeferredCall] = []

@@ -48,7 +48,7 @@ from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
-from bot.flows import administrators, tokens
+from bot.flows import administrators, observations, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, utc_now
@@ -94,6 +94,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             return False
         else:
             run.used_grant = True
+            observations.grant_used(bot, run.call, usable.grant)
             run.first_in_a_day = unused_scopes.is_first_use_today(usable.grant)
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):

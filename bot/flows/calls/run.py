@@ -50,6 +50,7 @@ from bot.flows.calls.finish import (
 )
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, detail_of, put_back
 from bot.flows.calls.run_state import Run
+from bot.flows.clock import expiry_time
 from bot.flows.command_timeout import TimeLimit
 from bot.flows.outbox import expired_before_start, typed
 from bot.store import call_steps, calls, users
@@ -155,12 +156,12 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
-        if run.call.expires_at <= utc_now() and not run.has_written:
+        if run.call.expires_at <= expiry_time() and not run.has_written:
             await expire(bot, run.call)
             return
         if run.call.recalled_at is not None and not run.pending and not is_done(run):
             raise LeaseLost
-        while await make_step(bot, run):
+        while await traced_step(bot, run):
             pass
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
@@ -206,6 +207,11 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
         await finish_unknown(bot, run)
     else:
         await finish(bot, run.call, failed("crashed", replies.crashed(typed(run.call))))
+
+
+async def traced_step(bot: Bot, run: Run) -> bool:
+    with bot.tracer.span("call step", step=len(run.results)):
+        return await make_step(bot, run)
 
 
 async def make_step(bot: Bot, run: Run) -> bool:

@@ -117,7 +117,8 @@ def allow(tenant: Tenant, consent: Consent, person: Person) -> str:
     """Grant the scopes and return the redirect URL with a code."""
     consent.decided = True
     scopes = asked_scopes(tenant, consent)
-    code = new_code(tenant, person, scopes, tells_corp_id="corpid" in consent.scopes)
+    chosen = tenant.behaviour.consents_in
+    code = new_code(tenant, person, scopes, corp_id=chosen, tells_corp_id="corpid" in consent.scopes)
     announce_consent(tenant, consent.consent_id, person, "allowed", scopes)
     name = tenant.behaviour.callback_parameter
     names = ("authCode", "code") if name == "both" else (name,)

@@ -317,6 +317,7 @@ async def connect(request: web.Request) -> web.StreamResponse:
         for answer in connection.waiting.values():
             if not answer.done():
                 answer.set_exception(ConnectionResetError("the client went away"))
+                answer.exception()  # retrieved, even if its delivery no longer waits for it
         tenant.feed.announce("connection", {"event": "closed", "open": len(connections.open)})
     return socket
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
+from bot.sandbox.clock import dated_by
 from bot.sandbox.dingtalk import client, client_sdk, consent_page, long_connections, oauth, static_files
 from bot.sandbox.dingtalk.apis import calendar, cards, contacts, robot, todo
 from bot.sandbox.dingtalk.control import events, faults, people, settings, state
@@ -37,6 +38,7 @@ def build_platform(tenant: Tenant) -> web.Application:
         app.add_routes(module.routes)
     for module in APIS:
         app.add_routes(module.apis.routes)
+    app.on_response_prepare.append(dated_by(tenant.clock))
     app.on_shutdown.append(_end_open_responses)
     app.cleanup_ctx.append(_delivery)
     return app

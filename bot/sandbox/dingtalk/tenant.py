@@ -233,6 +233,8 @@ class Behaviour:
     """Whether the login page grants the scope codes of its link; by default it grants all that the app has added."""
     consents_as: str | None = None
     """The user id of the person who is signed in to the login page, no matter who opens it."""
+    consents_in: str | None = None
+    """The corpId that a person of several organizations chooses on the login page; by default the app's."""
     callback_parameter: Literal["authCode", "code", "both"] = "authCode"
     refusal_error: str = "access_denied"
     # Refusals

@@ -18,7 +18,7 @@ from bot.sandbox.json_http import Json
 from bot.sandbox.lark.gateway import ApiError
 from bot.sandbox.lark.long_connections import Connections, NotAcknowledged
 from bot.sandbox.lark.message_content import callback_value, check_card
-from bot.sandbox.lark.tenant import CardToken, Message, Person, PushedEvent, Tenant, new_id
+from bot.sandbox.lark.tenant import CALLBACKS, CardToken, Message, Person, PushedEvent, Tenant, new_id
 from bot.sandbox.lark.webhook import encrypted_request
 
 CONNECT_SECONDS = 2
@@ -34,6 +34,9 @@ NO_ADDRESS, NO_ANSWER, NO_CONNECTION, BAD_STATUS, BAD_BODY, BAD_CARD = (
     200672,
     200673,
 )
+
+
+NO_REQUEST_ADDRESS, NO_CALLBACK = "no request address", "not subscribed to the callback"
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,10 @@ class Delivery:
             "event": event,
         }
 
-    def push(self, body: Json) -> str:
-        """Start delivering an event, with redeliveries, and return its id at once."""
+    def push(self, body: Json) -> str | None:
+        """Start delivering an event, with redeliveries, and return its id at once; None if the app has not subscribed."""
+        if body["header"]["event_type"] not in self._tenant.app.subscribed_events:
+            return None
         record = self._record(body)
         self._start(self._deliver_until_acknowledged(record, 0))
         return record.event_id
@@ -168,10 +173,12 @@ class Delivery:
         frame_type: str = "event",
     ) -> DeliveryAttempt:
         app = self._tenant.app
+        if message_type(body) in CALLBACKS and message_type(body) not in app.subscribed_callbacks:
+            return DeliveryAttempt(None, problem=NO_CALLBACK)
         if app.events_by == "websocket" and raw is None:
             return await self._deliver_by_connection(message_id, body, frame_type)
         if app.events_url is None:
-            return DeliveryAttempt(None, problem="no request address")
+            return DeliveryAttempt(None, problem=NO_REQUEST_ADDRESS)
         content, headers = raw or encrypted_request(app.encrypt_key, body, int(self._tenant.clock.wall()))
         return await self._post(app.events_url, content, headers, self._tenant.behaviour.answer_seconds)
 
@@ -283,7 +290,7 @@ class Delivery:
         if attempt.timed_out:
             return {}, NO_ANSWER
         if attempt.status is None:
-            return {}, NO_ADDRESS if attempt.problem == "no request address" else NO_CONNECTION
+            return {}, NO_ADDRESS if attempt.problem in {NO_REQUEST_ADDRESS, NO_CALLBACK} else NO_CONNECTION
         if not attempt.acknowledged:
             return {}, BAD_STATUS
         try:
@@ -303,6 +310,11 @@ class Delivery:
             except ApiError:
                 return response, BAD_CARD
         return response, None
+
+
+def message_type(body: Json) -> str:
+    header = body.get("header")
+    return str(header.get("event_type", "")) if isinstance(header, dict) else ""
 
 
 def user_ids(tenant: Tenant, person: Person) -> Json:

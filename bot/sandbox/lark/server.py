@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
+from bot.sandbox.clock import dated_by
 from bot.sandbox.faults import Traits, apply_fault, fault_change
 from bot.sandbox.lark import client, client_sdk, consent_page, long_connections, oauth, static_files
 from bot.sandbox.lark.apis import (
@@ -51,6 +52,7 @@ def build_platform(tenant: Tenant) -> web.Application:
         app.add_routes(module.routes)
     for module in APIS:
         app.add_routes(module.apis.routes)
+    app.on_response_prepare.append(dated_by(tenant.clock))
     app.on_shutdown.append(_end_open_responses)
     app.cleanup_ctx.append(_delivery)
     return app

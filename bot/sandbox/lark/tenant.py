@@ -39,9 +39,22 @@ class ScopeSwitch:
         return self.user if identity == "user" else self.tenant
 
 
+EVENTS = (
+    "im.message.receive_v1",
+    "im.message.recalled_v1",
+    "im.chat.access_event.bot_p2p_chat_entered_v1",
+    "auth.user_access_token.revoked_v4",
+    "contact.user.deleted_v3",
+)
+CALLBACKS = ("card.action.trigger",)
+
+
 @dataclass
 class App:
-    """The registered app, with its settings in the developer console."""
+    """The registered app, with its settings in the developer console.
+
+    The app receives only the events and callbacks to which it is subscribed.
+    """
 
     app_id: str
     app_secret: str
@@ -56,8 +69,11 @@ class App:
     scopes: dict[str, ScopeSwitch] = field(default_factory=dict)
     events_url: str | None = None
     events_by: Literal["webhook", "websocket"] = "webhook"
+    subscribed_events: list[str] = field(default_factory=lambda: list(EVENTS))
+    subscribed_callbacks: list[str] = field(default_factory=lambda: list(CALLBACKS))
     enabled: bool = True
     installed: bool = True
+    published: bool = True
     may_refresh: bool = True
     other_brand: bool = False
     """Whether the app belongs to the other brand (Feishu or Lark), which has another host.
@@ -195,6 +211,9 @@ class Behaviour:
     """The scopes of a refresh that names none; the last choice narrows every refresh."""
     token_answers_name_scopes: bool = True
     """RFC 6749 lets a token response omit `scope` when it equals the requested scope."""
+    app_record_tells_events: bool = False
+    """Whether the app's record states how it receives events. The platform's own SDK knows the field, the documentation
+    does not; it always states how callbacks are received."""
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"
     rate_limits: bool = True
     redelivery_seconds: tuple[float, ...] = (15, 5 * 60, HOUR, 6 * HOUR)

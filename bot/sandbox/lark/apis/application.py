@@ -12,6 +12,9 @@ from bot.sandbox.lark.scopes import SCOPES
 apis = Apis()
 
 ENABLED, NOT_ENABLED = 1, 2
+NOT_INSTALLED, ACTIVE = 0, 2
+VERSION = "oav_0123456789abcdef"
+READ_APP = one_of("application:application:self_manage", "admin:app.info:readonly")
 LANGUAGES = ("zh_cn", "en_us", "ja_jp")
 
 
@@ -19,7 +22,7 @@ LANGUAGES = ("zh_cn", "en_us", "ja_jp")
 async def bot_info(call: Call) -> web.Response:
     app = call.tenant.app
     bot = {
-        "activate_status": 2,
+        "activate_status": ACTIVE if app.installed else NOT_INSTALLED,
         "app_name": app.name,
         "avatar_url": f"https://avatars.example/{app.app_id}.png",
         "ip_white_list": [],
@@ -59,16 +62,13 @@ async def apply_for_scopes(call: Call) -> web.Response:
 @apis.api(
     "GET",
     "/application/v6/applications/{app_id}",
-    tenant=one_of("application:application:self_manage", "admin:app.info:readonly"),
+    tenant=READ_APP,
 )
 async def get_application(call: Call) -> web.Response:
     """Return the app with its enabled scopes, described in `lang`."""
     app = call.tenant.app
     lang = Parameters(call.query).choice("lang", LANGUAGES)
-    app_id = call.path("app_id")
-    if app_id not in ("me", app.app_id):
-        code = 210504 if app_id.startswith("cli_") else 210503
-        raise ApiError(code, "no such app" if code == 210504 else "invalid app_id")
+    check_app_id(call)
     owner = call.tenant.people.get(app.owner)
     described: Json = {
         "app_id": app.app_id,
@@ -76,7 +76,8 @@ async def get_application(call: Call) -> web.Response:
         "status": 1 if app.enabled else 0,
         "app_name": app.name_zh if lang == "zh_cn" else app.name,
         "redirect_urls": list(app.redirect_urls),
-        "online_version_id": "oav_0123456789abcdef",
+        "online_version_id": VERSION if app.published else "",
+        "unaudit_version_id": "",
         "scopes": [
             {
                 "scope": scope,
@@ -90,8 +91,49 @@ async def get_application(call: Call) -> web.Response:
             if switch.user or switch.tenant
         ],
         "owner": {"type": 2, "owner_id": app.owner, "name": owner.en_name if owner else ""},
+        "allow_refresh_token": app.may_refresh,
+        "callback_info": {
+            "callback_type": app.events_by,
+            "request_url": app.events_url or "",
+            "subscribed_callbacks": list(app.subscribed_callbacks),
+        },
     }
+    if call.tenant.behaviour.app_record_tells_events:
+        described["event"] = {
+            "subscription_type": app.events_by,
+            "request_url": app.events_url or "",
+            "subscribed_events": list(app.subscribed_events),
+        }
     return success({"app": described})
+
+
+def check_app_id(call: Call) -> None:
+    app_id = call.path("app_id")
+    if app_id not in ("me", call.tenant.app.app_id):
+        code = 210504 if app_id.startswith("cli_") else 210503
+        raise ApiError(code, "no such app" if code == 210504 else "invalid app_id")
+
+
+@apis.api("GET", "/application/v6/applications/{app_id}/app_versions/{version_id}", tenant=READ_APP)
+async def get_version(call: Call) -> web.Response:
+    """Return a version of the app, with the events to which it is subscribed."""
+    app = call.tenant.app
+    lang = Parameters(call.query).choice("lang", LANGUAGES)
+    check_app_id(call)
+    if call.path("version_id") != VERSION or not app.published:
+        raise ApiError(210503, "invalid version_id")
+    described: Json = {
+        "app_id": app.app_id,
+        "version": "1.0.0",
+        "version_id": VERSION,
+        "app_name": app.name_zh if lang == "zh_cn" else app.name,
+        "status": 1,
+        "event_infos": [
+            {"event_type": each, "event_name": each, "event_description": ""}
+            for each in app.subscribed_events
+        ],
+    }
+    return success({"app_version": described})
 
 
 @apis.api("POST", "/jssdk/ticket/get", tenant=NO_SCOPE, user=NO_SCOPE)

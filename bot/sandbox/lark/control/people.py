@@ -15,7 +15,7 @@ from bot.sandbox.lark.tokens import revoke_person
 routes = web.RouteTableDef()
 
 RECEIVE_DIRECT_MESSAGES = {"im:message.p2p_msg", "im:message.p2p_msg:readonly"}
-RECEIVE_MENTIONS = {"im:message.group_at_msg", "im:message.group_at_msg:readonly"}
+RECEIVE_MENTIONS = {"im:message.group_at_msg", "im:message.group_at_msg:readonly", "im:message.group_msg"}
 
 
 @routes.post("/sandbox/api/messages")

@@ -38,14 +38,17 @@ async def set_app_scope(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/app")
 async def set_app(request: web.Request) -> web.Response:
-    """Change what the developer console sets besides scopes ({enabled, installed, may_refresh, redirect_urls}), and
-    whether the app belongs to the other brand ({other_brand})."""
+    """Change what the developer console sets besides scopes, and whether the app belongs to the other brand.
+
+    {enabled, installed, published, may_refresh, redirect_urls, subscribed_events, subscribed_callbacks, other_brand}
+    """
     tenant, body = request.app[TENANT], await read_object(request)
-    for name in ("enabled", "installed", "may_refresh", "other_brand"):
+    for name in ("enabled", "installed", "published", "may_refresh", "other_brand"):
         if isinstance(body.get(name), bool):
             setattr(tenant.app, name, body[name])
-    if isinstance(body.get("redirect_urls"), list):
-        tenant.app.redirect_urls = [str(url) for url in body["redirect_urls"]]
+    for name in ("redirect_urls", "subscribed_events", "subscribed_callbacks"):
+        if isinstance(body.get(name), list):
+            setattr(tenant.app, name, [str(each) for each in body[name]])
     return web.json_response(app_json(tenant))
 
 
