@@ -426,8 +426,8 @@ PEOPLE: Any = select(
 
 
 def _person(row: Any) -> PersonRow:
-    *values, scopes, waiting = row
-    return PersonRow(*values, scopes or frozenset(), waiting)
+    user, name, created_at, seen_at, grant, scopes, waiting = row
+    return PersonRow(user, name, created_at, seen_at, grant, scopes or frozenset(), waiting)
 
 
 def people(connection: Connection, app: str, cursor: str | None = None) -> Listing:
