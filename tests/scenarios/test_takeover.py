@@ -258,7 +258,7 @@ async def test_cancel_leaves_a_write_alone_that_may_have_left(world: World):
     await world.answer_to(await world.say(world.sam, "/cancel"))
     await world.answer_to(asked, "second")
     assert [task["summary"] for task in world.tenant.work.tasks if task["summary"] == "second"] == ["second"]
-    assert world.statuses("deferred_calls", arguments="second") == ["succeeded"]
+    assert world.status_of(asked) == "succeeded"
 
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------
