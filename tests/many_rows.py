@@ -20,13 +20,16 @@ def seal_calls(connection: Connection) -> None:
         upgrade_sealing.seal_all(connection, keyring_of(connection), each)
 
 
-def fill(connection: Connection, rows: int, now: datetime) -> None:
-    """Insert this many calls, API calls, grants, requests, attempts, messages and events, and analyze the tables."""
+def fill(connection: Connection, rows: int, now: datetime, first: int = 1) -> None:
+    """Insert calls, API calls, grants, requests, attempts, messages and events, and analyze the tables.
+
+    They are numbered from `first` to `rows`.
+    """
     sqlite = connection.dialect.name == "sqlite"
     numbers = (
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT {columns} FROM n"
+        "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT {columns} FROM n"
         if sqlite
-        else "SELECT {columns} FROM generate_series(1, {rows}) AS n(i)"
+        else "SELECT {columns} FROM generate_series({first}, {rows}) AS n(i)"
     )
 
     def at(hours: int) -> str:
@@ -40,7 +43,7 @@ def fill(connection: Connection, rows: int, now: datetime) -> None:
     live = f"i % {KINDS} IN (1, 2)"
 
     def insert(table: str, **columns: str) -> None:
-        chosen = numbers.format(rows=rows, columns=", ".join(columns.values()))
+        chosen = numbers.format(first=first, rows=rows, columns=", ".join(columns.values()))
         connection.execute(text(f"INSERT INTO {table} ({', '.join(columns)}) {chosen}"))
 
     insert(

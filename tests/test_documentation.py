@@ -60,6 +60,7 @@ ROUTES = [
     "/oauth/lark/callback",
     "/oauth/lark/client",
     "/permissions",
+    "/console",
     "/healthz",
     "/readyz",
     "/metrics",

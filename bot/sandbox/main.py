@@ -147,6 +147,7 @@ async def serve_page(
                 print_line(f"{name}={value}")
         else:
             print_line("Open this address in a browser. Press Ctrl-C to stop.")
+            print_line(f"The bot's console, for its administrator: {environment['BOT_PUBLIC_URL']}/console")
             await bot.start()
         if sandbox.options.open_browser:
             await asyncio.to_thread(webbrowser.open, f"{origin}/")

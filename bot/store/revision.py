@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bot.store.keyring import Keyring
 
-REVISION = "0021"
+REVISION = "0022"
 """The newest migration. A constant, so that startup does not have to import Alembic."""
 
 

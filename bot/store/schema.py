@@ -148,6 +148,7 @@ users = Table(
     one_of("language", ("en", "zh")),
     Index("ix_users_open_id", "open_id"),
     Index("ix_users_app", "app"),
+    Index("ix_users_newest", "app", "created_at", "user_key"),
     CheckConstraint(
         "user_key = platform || ':' || app_id || ':' || tenant_key || ':' || open_id",
         name="user_key_of_parts",
@@ -302,7 +303,9 @@ deferred_calls = Table(
     ),
     partial("ix_deferred_calls_message", "app", "message_id", where="message_id IS NOT NULL"),
     Index("ix_deferred_calls_user_key", "user_key", "id"),
-    Index("ix_deferred_calls_request_id", "request_id"),
+    Index("ix_deferred_calls_newest", "app", "id"),
+    # Most calls have none. SQLite would take an index in which one value, NULL, is most frequent for useless.
+    partial("ix_deferred_calls_request_id", "request_id", where="request_id IS NOT NULL"),
     comment="Commands that users sent: each runs once, or waits for what it lacks",
 )
 
@@ -444,6 +447,7 @@ authorization_requests = Table(
     partial("ix_authorization_requests_expiry", "app", "expires_at", where="status = 'open'"),
     partial("ix_authorization_requests_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_authorization_requests_user_key", "user_key", "id"),
+    Index("ix_authorization_requests_newest", "app", "id"),
     comment="Requests for scopes: at most one is open for each user, and each has a card",
 )
 
@@ -618,6 +622,7 @@ grants = Table(
         "AND (refresh_token IS NULL OR refresh_token LIKE 'v1.%')",
         name="tokens_sealed",
     ),
+    Index("ix_grants_of_app", "app", "user_key"),
     partial("ix_grants_in_use", "app", "last_used_at", where=CAN_REFRESH),
     partial("ix_grants_kept_alive", "app", "refresh_expires_at", where=CAN_REFRESH),
     partial("ix_grants_renewal", "app", "access_expires_at", where=CAN_REFRESH),
@@ -803,7 +808,7 @@ api_calls = Table(
     Index("ix_api_calls_user_key", "user_key", "at"),
     Index("ix_api_calls_call_id", "call_id"),
     partial("ix_api_calls_log_id", "log_id", where="log_id IS NOT NULL"),
-    partial("ix_api_calls_failed", "app", "at", where="outcome <> 'succeeded'"),
+    partial("ix_api_calls_failed", "app", "at", "id", where="outcome <> 'succeeded'"),
     comment="Calls to the platform that were made in a user's name. Rows cannot be changed",
 )
 

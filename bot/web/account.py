@@ -97,6 +97,8 @@ async def show_account(request: web.Request, visitor: Visitor, done: str | None)
         ),
         token_field=FORM_TOKEN_FIELD,
         form_token=visitor.form_token,
+        # The owner of an app without configured administrators would have to be looked up at the platform.
+        is_administrator=visitor.user.open_id in bot.admins.get(visitor.user.app, ()),
     )
 
 

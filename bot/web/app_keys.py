@@ -85,9 +85,9 @@ def platform_of(request: web.Request) -> Platform | None:
 
 
 def with_platform(request: web.Request, path: str, platform: Platform) -> str:
-    """Add the visitor's platform to the path of a page, if there are several."""
+    """Add the visitor's platform to the path of a page, which may have a query, if there are several."""
     several = len(request.app[BOT].platforms) > 1
-    return f"{path}?{PLATFORM_PARAMETER}={platform.name}" if several else path
+    return f"{path}{'&' if '?' in path else '?'}{PLATFORM_PARAMETER}={platform.name}" if several else path
 
 
 def require_platform(request: web.Request) -> Platform:

@@ -110,8 +110,8 @@ async def complete_sign_in(request: web.Request, authorization: Approved | Denie
     result = await login.complete(request, require_platform(request), authorization)
     if isinstance(result, SignInFailure):
         return page_as_json(request, SIGN_IN_PAGES[result])
-    response = web.json_response({"location": f"{login.ACCOUNT_PATH}?{login.SIGNED_IN}"})
-    login.set_session_cookie(response, request.app[BOT], result)
+    response = web.json_response({"location": login.signed_in_at(request)})
+    login.set_session_cookie(request, response, result)
     return response
 
 

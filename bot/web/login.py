@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from base64 import urlsafe_b64decode
+from dataclasses import replace
+from urllib.parse import quote
+
 from aiohttp import web
 
-from bot.core.oauth import Approved, Denied
+from bot.core.oauth import Approved, Denied, urlsafe
 from bot.core.platform import Platform
+from bot.core.secrets import Secret
 from bot.flows.account import sign_in
 from bot.flows.account.sign_in import SignedIn, SignInFailure, StartedSignIn
 from bot.flows.bot import Bot
 from bot.web.app_keys import BOT, client_platform, platform_of, with_platform
 from bot.web.pages import (
+    CONSOLE_SIGN_IN_PAGE,
     LINK_PREVIEW_PAGE,
+    LOGIN_PATH,
     SIGN_IN_PAGE,
     SIGN_IN_PAGES_BY_OUTCOME,
+    Button,
     show,
     show_outcome,
 )
 from bot.web.request_headers import is_preview
 from bot.web.session import (
+    DESTINATION,
     SESSION,
     SIGN_IN_ATTEMPT,
     delete_cookie,
@@ -33,6 +43,10 @@ ACCOUNT_PATH = "/permissions"
 
 SIGNED_IN, SIGNED_OUT = "signed-in", "signed-out"
 
+DESTINATION_PARAMETER = "to"
+DESTINATION_PATTERN = re.compile(r"/console(/[a-z]{1,20})?(\?[A-Za-z0-9_.~%&=+:@*-]{0,300})?")
+"""The pages to which a sign-in may lead: never another site."""
+
 IN_CLIENT_FRAGMENT = "sign-in"
 """In place of a ticket: tells the in-client page to sign in."""
 
@@ -44,14 +58,52 @@ async def start(request: web.Request) -> web.Response:
     bot = request.app[BOT]
     client = client_platform(request)
     if client is not None and client.in_client is not None and "browser" not in request.query:
-        return redirect(f"{client.in_client.page_path}#{IN_CLIENT_FRAGMENT}")
+        response = redirect(f"{client.in_client.page_path}#{IN_CLIENT_FRAGMENT}")
+        remember_destination(request, response)
+        return response
     platform = platform_of(request)
     if platform is None:
-        return show(request, SIGN_IN_PAGE)
+        wanted = request.query.get(DESTINATION_PARAMETER, "")
+        return show(request, CONSOLE_SIGN_IN_PAGE if DESTINATION_PATTERN.fullmatch(wanted) else SIGN_IN_PAGE)
     started, url = sign_in.start_in_browser(bot, platform)
     response = redirect(url)
     set_attempt_cookie(response, bot, started)
+    remember_destination(request, response)
     return response
+
+
+def login_path(destination: str) -> str:
+    """Return the path that signs in and then leads to a page of the console."""
+    return f"{LOGIN_PATH}?{DESTINATION_PARAMETER}={quote(destination, safe='/')}"
+
+
+def remember_destination(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the cookie that says where the sign-in leads, or delete that of an earlier sign-in."""
+    bot, wanted = request.app[BOT], request.query.get(DESTINATION_PARAMETER, "")
+    if DESTINATION_PATTERN.fullmatch(wanted):
+        lifetime = int(bot.authorization_ttl.total_seconds())
+        set_cookie(response, bot, DESTINATION, Secret(urlsafe(wanted.encode())), lifetime)
+    elif "browser" not in request.query and read_cookie(request, DESTINATION) is not None:
+        delete_cookie(response, bot, DESTINATION)
+
+
+def destination(request: web.Request) -> str | None:
+    """Return the page of the console that the sign-in of this browser leads to; None for My permissions."""
+    cookie = read_cookie(request, DESTINATION)
+    if cookie is None:
+        return None
+    encoded = cookie.reveal()
+    try:
+        wanted = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:
+        return None
+    return wanted if DESTINATION_PATTERN.fullmatch(wanted) else None
+
+
+def signed_in_at(request: web.Request) -> str:
+    """Return where a browser that has just signed in goes on."""
+    wanted = destination(request) or ACCOUNT_PATH
+    return f"{wanted}{'&' if '?' in wanted else '?'}{SIGNED_IN}"
 
 
 def redirect(target: str) -> web.Response:
@@ -77,9 +129,12 @@ async def complete(
     )
 
 
-def set_session_cookie(response: web.StreamResponse, bot: Bot, signed_in: SignedIn) -> None:
+def set_session_cookie(request: web.Request, response: web.StreamResponse, signed_in: SignedIn) -> None:
+    bot = request.app[BOT]
     set_cookie(response, bot, SESSION, signed_in.session)
     delete_cookie(response, bot, SIGN_IN_ATTEMPT)
+    if read_cookie(request, DESTINATION) is not None:
+        delete_cookie(response, bot, DESTINATION)
 
 
 async def callback(
@@ -89,14 +144,17 @@ async def callback(
     result = await complete(request, platform, authorization)
     if isinstance(result, SignInFailure):
         return redirect(with_platform(request, f"/login/{result.value}", platform))
-    response = redirect(f"{ACCOUNT_PATH}?{SIGNED_IN}")
-    set_session_cookie(response, request.app[BOT], result)
+    response = redirect(signed_in_at(request))
+    set_session_cookie(request, response, result)
     return response
 
 
 async def failure(request: web.Request) -> web.Response:
-    """`GET /login/{outcome}`: why a sign-in failed."""
-    return show_outcome(request, SIGN_IN_PAGES_BY_OUTCOME)
+    """`GET /login/{outcome}`: why a sign-in failed. Trying again leads to the same page."""
+    wanted, page = destination(request), SIGN_IN_PAGES_BY_OUTCOME.get(request.match_info["outcome"])
+    if wanted is None or page is None or page.button is None:
+        return show_outcome(request, SIGN_IN_PAGES_BY_OUTCOME)
+    return show(request, replace(page, button=Button(page.button.label, login_path(wanted))))
 
 
 async def sign_out(request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from bot.core.language import Words
 from bot.core.platform import Platform
+from bot.core.words import console as console_words
 from bot.core.words import pages as words
 from bot.core.words.pages import PageWords
 from bot.flows.account.sign_in import SignInFailure
@@ -118,6 +119,15 @@ SIGN_IN_PAGE = Page(200, "calm", words.SIGN_IN_NEEDED, Button(words.SIGN_IN, LOG
 SESSION_ENDED_PAGE = Page(200, "calm", words.SESSION_ENDED, SIGN_IN_AGAIN)
 SIGNED_OUT_PAGE = Page(200, "good", words.SIGNED_OUT, SIGN_IN_AGAIN)
 
+CONSOLE_SIGN_IN_PAGE = Page(200, "calm", console_words.SIGN_IN_NEEDED, Button(words.SIGN_IN, LOGIN_PATH))
+CONSOLE_SESSION_ENDED_PAGE = Page(200, "calm", console_words.SESSION_ENDED, SIGN_IN_AGAIN)
+NOT_AN_ADMINISTRATOR_PAGE = Page(
+    403, "bad", console_words.NOT_AN_ADMINISTRATOR, Button(words.MY_PERMISSIONS, "/permissions")
+)
+NOT_IN_CONSOLE_PAGE = Page(
+    404, "calm", console_words.NOT_FOUND, Button(console_words.TO_THE_OVERVIEW, "/console")
+)
+
 # --- errors ----------------------------------------------------------------------------------------------
 
 NOT_FOUND_PAGE = Page(404, "bad", words.NOT_FOUND)
@@ -145,21 +155,21 @@ def show(request: web.Request, page: Page, platform: Platform | None = None) -> 
     if page.switch_account and platform is not None:
         page = replace(page, button=Button(words.SWITCH_ACCOUNT, platform.account_link))
     button = page.button
-    if button is not None and button.path == LOGIN_PATH:
+    if button is not None and button.path.partition("?")[0] == LOGIN_PATH:
         if platform is None:
-            page = replace(page, button=None, choices=sign_in_choices(request))
+            page = replace(page, button=None, choices=sign_in_choices(request, button.path))
         else:
-            path = with_platform(request, LOGIN_PATH, platform)
+            path = with_platform(request, button.path, platform)
             page = replace(page, button=Button(button.label, path))
     return render(request, "message.html", status=page.status, platform=platform, page=page)
 
 
-def sign_in_choices(request: web.Request) -> tuple[Button, ...]:
+def sign_in_choices(request: web.Request, path: str) -> tuple[Button, ...]:
     """Return a button for each platform with which a visitor may sign in."""
     return tuple(
         Button(
             words.SIGN_IN_WITH.format(platform=each.display_name),
-            with_platform(request, LOGIN_PATH, each),
+            with_platform(request, path, each),
         )
         for each in request.app[BOT].platforms.values()
     )

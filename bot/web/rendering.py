@@ -10,6 +10,8 @@ from jinja2.runtime import Context
 
 from bot.core.language import Language, Words
 from bot.core.platform import Platform
+from bot.core.unseen_characters import escape
+from bot.core.words import console as console_words
 from bot.core.words import pages as words
 from bot.web.app_keys import platform_of
 from bot.web.request_headers import language_of
@@ -23,6 +25,12 @@ def say(context: Context, text: Words) -> str:
     return text.to(context["language"])
 
 
+def plain(text: object, limit: int = 80) -> str:
+    """Return a text that others have written on one line, invisible characters escaped, cut to a limit. A filter."""
+    line = escape(str(text))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
 def build_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("bot.web"),
@@ -31,8 +39,8 @@ def build_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["say"] = say
-    environment.globals |= {"words": words, "html_lang": HTML_LANG}
+    environment.filters |= {"say": say, "plain": plain}
+    environment.globals |= {"words": words, "console": console_words, "html_lang": HTML_LANG}
     return environment
 
 

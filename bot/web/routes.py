@@ -12,8 +12,9 @@ from aiohttp.typedefs import Handler
 from bot.core.platform import Platform
 from bot.flows import correlation, observations
 from bot.flows.bot import Bot
+from bot.flows.console import Overviews
 from bot.flows.throttling import RepeatedLogs
-from bot.web import account, authorize, health, in_client, login, webhook
+from bot.web import account, authorize, console, health, in_client, login, webhook
 from bot.web.app_keys import BOT, INGRESSES, Ingresses
 from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show
 from bot.web.rendering import load_client_page
@@ -34,6 +35,7 @@ def build(bot: Bot, ingresses: Ingresses, *, with_health: bool = True) -> web.Ap
     app = web.Application(middlewares=[correlate, show_errors], client_max_size=MAX_BODY_SIZE)
     app[BOT] = bot
     app[INGRESSES] = ingresses
+    app[console.OVERVIEWS] = Overviews()
     app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
     for platform in bot.platforms.values():
         if platform.name not in ingresses:
@@ -102,6 +104,8 @@ BROWSER_ROUTES = [
     web.get(f"{login.ACCOUNT_PATH}/continue", navigation_only(account.continue_request)),
     web.post(f"{login.ACCOUNT_PATH}/revoke", navigation_only(account.revoke)),
     web.post(f"{login.ACCOUNT_PATH}/cancel", navigation_only(account.cancel)),
+    *(web.get(path, navigation_only(page)) for path, page in console.PAGES.items()),
+    *(web.post(path, navigation_only(form)) for path, form in console.FORMS.items()),
 ]
 """The routes that users open, on every platform."""
 

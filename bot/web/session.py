@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -25,11 +26,14 @@ FLASH = "bot_done"
 """The cookie that says what the user has just done, for the page after the redirect. Sealed for one session."""
 FLASH_LIFETIME = 60
 """Seconds."""
+DESTINATION = "bot_destination"
+"""The cookie with the page to show after a sign-in, if that is not My permissions: encoded, see `login.destination`."""
 
 COOKIE_PATTERNS = {
     SESSION: re.compile(r"[A-Za-z0-9_-]{43}"),
     SIGN_IN_ATTEMPT: re.compile(r"[A-Za-z0-9_.-]{1,2048}"),
     FLASH: re.compile(r"[A-Za-z0-9_.-]{1,200}"),
+    DESTINATION: re.compile(r"[A-Za-z0-9_-]{1,600}"),
 }
 FORM_TOKEN_FIELD = "proof"  # noqa: S105
 """The field of a form that contains the visitor's form token."""
@@ -144,7 +148,21 @@ async def visitor_of(request: web.Request) -> Visitor | None:
 
 
 async def visitor_of_form(request: web.Request) -> Visitor | None:
-    """Return the signed-in user who posted a form of this bot, or None if the session has ended.
+    """Return the signed-in user who posted a form of this bot, or None if the session has ended (see `read_form`)."""
+    form = await read_form(request)
+    return form.visitor if form is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A posted form of a signed-in user."""
+
+    visitor: Visitor
+    fields: Mapping[str, str]
+
+
+async def read_form(request: web.Request) -> Form | None:
+    """Return the form that a signed-in user posted from a page of this bot, or None if the session has ended.
 
     Raises CsrfError for every other POST. The form token decides: another site can neither read nor guess it.
     `Origin` does not suffice, because these pages send no referrer, so that browsers send `Origin: null` with their own
@@ -168,4 +186,4 @@ async def visitor_of_form(request: web.Request) -> Visitor | None:
     token = fields.get(FORM_TOKEN_FIELD)
     if token is None or not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
         raise CsrfError
-    return visitor
+    return Form(visitor, fields)

@@ -23,20 +23,25 @@ from bot.web.rendering import ENVIRONMENT, TEMPLATES
 
 FOLDER = Path(bot.web.__file__).parent
 PLATFORM_FOLDER = Path(bot.lark.__file__).parent / "web"
-PAGES = sorted([*FOLDER.glob("templates/*.html"), *PLATFORM_FOLDER.glob("*.html")])
+PAGES = sorted([*FOLDER.glob("templates/**/*.html"), *PLATFORM_FOLDER.glob("*.html")])
 MODULES = sorted(FOLDER.glob("*.py"))
 HOSTILE = "</h1><script>alert('1')</script>\"&{{ 7 * 7 }}"
 
 
 def test_these_tests_see_the_templates():
     assert {"layout.html", "message.html", "account.html", "in_client.html"} <= {each.name for each in PAGES}
-    assert TEMPLATES.keys() >= {each.name for each in PAGES if each.parent.name == "templates"}
+    folder = FOLDER / "templates"
+    own = {str(each.relative_to(folder)) for each in PAGES if each.is_relative_to(folder)}
+    assert TEMPLATES.keys() >= own
+    assert "console/overview.html" in own
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda each: each.name)
 def test_a_page_extends_the_layout_and_the_files_that_it_names_exist(page: Path):
     html = page.read_text(encoding="utf-8")
-    assert page.name == "layout.html" or '{% extends "layout.html" %}' in html
+    is_part_of_console = page.parent.name == "console" and page.name != "base.html"
+    layout = "console/base.html" if is_part_of_console else "layout.html"
+    assert page.name in {"layout.html", "macros.html"} or f'{{% extends "{layout}" %}}' in html
     named = re.findall(r'"/static/([^"]+)"', html)
     served = {name: FOLDER / "static" / name for name in named}
     served |= {name: PLATFORM_FOLDER / "static" / name[5:] for name in named if name.startswith("lark/")}

@@ -197,7 +197,8 @@ async def revoke(
 ) -> Revoked:
     """End a user's grant, immediately in the database and later at the platform, and cancel their waiting calls.
 
-    `sign_out` also ends their sessions, for use by operators. `operator` is who does this, for the audit log.
+    `sign_out` also ends their sessions, for use by operators. `operator` is who does this, for the audit log:
+    an administrator's user key, or the account that runs a command.
     """
     now = utc_now()
     cancelled = await cancel_in_batches(bot, user)
@@ -206,9 +207,18 @@ async def revoke(
         rest, messages = cancel_waiting(c, bot, user, now)
         browsers = sessions.end_all(c, user, reason, now) if sign_out else 0
         had_grant = end_grant(c, user, reason, now)
+        ended = Revoked(had_grant, len(cancelled) + len(rest), browsers)
         if operator is not None:
-            audit.write(c, "revoked_by_operator", user=user, now=now, operator=operator)
-        return Revoked(had_grant, len(cancelled) + len(rest), browsers), messages
+            audit.write(
+                c,
+                "revoked_by_operator",
+                user=user,
+                now=now,
+                operator=operator,
+                calls=ended.cancelled,
+                browsers=browsers,
+            )
+        return ended, messages
 
     ended, messages = await bot.database.write(work)
     deliver_in_background(bot, messages)

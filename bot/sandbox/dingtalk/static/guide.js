@@ -25,6 +25,8 @@ export const STORIES = [
     text: "Niko works elsewhere. DingTalk delivers no user id for Niko; the bot serves its own organization only, and says so." },
   { title: "My permissions", who: "Sam", say: "/permissions",
     text: "What Sam allowed, for which command, and the way to take it back. DingTalk itself tells no app what was granted." },
+  { title: "The console", who: "Ada", say: "/permissions",
+    text: "Ada is the app's administrator. Follow the link, sign in as Ada, and open Console at the foot of the page: who authorized what and how fast, what waits, what failed, and the story of each call." },
   { title: "Withdrawn at DingTalk", who: "Sam", panel: "trouble", say: "/me",
     text: "Withdraw everything (Trouble) and ask again: the token is still valid, DingTalk refuses with the same 403, and the bot asks again." },
   { title: "A consent that takes a moment", who: "Wei", panel: "trouble", say: "/tasks",

@@ -25,6 +25,8 @@ export const STORIES = [
     text: "Under Trouble, have links open in the client: the card's button shows a small page, which asks in the client itself. An old client goes on to the platform's page." },
   { title: "My permissions", who: "Sam", say: "/permissions",
     text: "Follow the link in the answer and sign in: what Sam allowed, for which command, until when, and the way to take it back. Inside the client it needs no login." },
+  { title: "The console", who: "Ada", say: "/permissions",
+    text: "Ada is the app's administrator. Follow the link, sign in as Ada, and open Console at the foot of the page: who authorized what and how fast, what waits, what failed, and the story of each call." },
   { title: "A session ends", who: "Sam", panel: "trouble", say: "/permissions",
     text: "With My permissions open in another tab, let 2 hours pass for everybody (Trouble, Time) and load it again: it asks to sign in." },
   { title: "A token expires", who: "Sam", panel: "trouble", say: "/agenda",
