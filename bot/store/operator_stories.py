@@ -323,7 +323,7 @@ ORDER = {
 """The order of entries of one moment."""
 
 
-def _entry(source: str, at: datetime, what: str, about: tuple[str | None, str | None], detail: Any) -> Row:
+def _told(source: str, at: datetime, what: str, about: tuple[str | None, str | None], detail: Any) -> Row:
     kind, subject_id = about
     if isinstance(detail, dict):
         detail = {name: value for name, value in detail.items() if value is not None}
@@ -360,7 +360,7 @@ def _asked(connection: Connection, subject: Subject, chosen: Filter) -> list[Row
         .limit(chosen.limit)
     )
     return [
-        _entry(
+        _told(
             "deferred_calls",
             row.asked_at,
             "asked",
@@ -398,7 +398,7 @@ def _received(connection: Connection, subject: Subject, chosen: Filter) -> list[
         .limit(chosen.limit)
     )
     found = [
-        _entry("events", row.received_at, "event_received", ("call", row.id), {"event": row.event_id})
+        _told("events", row.received_at, "event_received", ("call", row.id), {"event": row.event_id})
         for row in connection.execute(query)
     ]
     if found or subject.event is None:
@@ -407,7 +407,7 @@ def _received(connection: Connection, subject: Subject, chosen: Filter) -> list[
     its_key = and_(events.c.platform == platform, events.c.app_id == app_id, events.c.event_id == event_id)
     alone = select(events.c.event_id, events.c.received_at, events.c.message_id).where(its_key)
     return [
-        _entry(
+        _told(
             "events", row.received_at, "event_received", ("event", row.event_id), {"message": row.message_id}
         )
         for row in connection.execute(alone)
@@ -422,7 +422,7 @@ def _audit_entries(connection: Connection, subject: Subject, chosen: Filter) -> 
         .limit(chosen.limit)
     )
     return [
-        _entry("audit_log", row.at, row.action, (row.subject_kind, row.subject_id), parsed_detail(row.detail))
+        _told("audit_log", row.at, row.action, (row.subject_kind, row.subject_id), parsed_detail(row.detail))
         for row in connection.execute(query)
     ]
 
@@ -465,7 +465,7 @@ def _made(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]
         .limit(chosen.limit)
     )
     return [
-        _entry(
+        _told(
             "api_calls",
             row.at,
             "api_call",
@@ -494,7 +494,7 @@ def _cards(connection: Connection, subject: Subject, chosen: Filter) -> list[Row
         .limit(chosen.limit)
     )
     return [
-        _entry("cards", row.sent_at, "card_shown", ("request", row.id), {"message": row.message_id})
+        _told("cards", row.sent_at, "card_shown", ("request", row.id), {"message": row.message_id})
         for row in connection.execute(query)
     ]
 
@@ -514,7 +514,7 @@ def _sent(connection: Connection, subject: Subject, chosen: Filter) -> list[Row]
         .limit(chosen.limit)
     )
     return [
-        _entry(
+        _told(
             "outgoing_messages",
             row.settled_at or row.created_at,
             f"{row.kind}_{row.status}",

@@ -57,6 +57,13 @@ async def test_the_documented_role_suffices_for_the_bot_and_for_no_more(
                 with pytest.raises(DBAPIError, match=r"permission denied|must be owner|audit_log"):
                     await replicas.rows(forbidden)
             assert await replicas.one("SELECT days FROM audit_retention") == 365
+            key = await replicas.one("SELECT user_key FROM users LIMIT 1")
+            await replicas.rows(
+                f"INSERT INTO audit_erasures (user_key, pseudonym, detail) VALUES ('{key}', '{'p' * 32}', '{{}}')"
+            )
+            forgotten = "SELECT count(*) FROM audit_log WHERE action = 'user_forgotten'"
+            assert await replicas.one(forgotten) == 1, "It may forget a user, but not in silence."
+            assert await replicas.one(f"SELECT count(*) FROM audit_log WHERE user_key = '{key}'") == 0
         async with Replicas(world, url) as replicas:
             await replicas.start(1, BOT_AUTO_MIGRATE="false", BOT_AUDIT_RETENTION_DAYS="30")
             assert await replicas.one("SELECT days FROM audit_retention") == 365
