@@ -427,7 +427,8 @@ PEOPLE: Any = select(
 
 
 def _person(row: Any) -> PersonRow:
-    return PersonRow(*row[:5], scopes=row[5] or frozenset(), waiting=row[6])
+    *profile, scopes, waiting_calls = row
+    return PersonRow(*profile, scopes or frozenset(), waiting_calls)
 
 
 def people(connection: Connection, app: str, cursor: str | None = None) -> Listing:
