@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     Text,
     and_,
@@ -854,6 +853,10 @@ def story(connection: Connection, app: str, call_id: str) -> Story | None:
         .limit(STORY_ROWS + 1)
     )
     events = [Event(*row) for row in connection.execute(query)]
+    # An opening is in the view as an attempt and as an entry of the audit log, which names the attempt.
+    events = [
+        each for each in events if each.what != "link_opened" or not (each.detail or "").startswith("{")
+    ]
     # Of the same moment: the question comes first, and a message last.
     events.sort(key=lambda each: (each.at, each.what != "asked", each.what.startswith("message_")))
     shown = tuple(events[:STORY_ROWS])
