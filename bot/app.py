@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +20,9 @@ from aiohttp import web
 from bot.build import current_build
 from bot.core.endpoints import SentRequest
 from bot.core.errors import BotError, ConfigurationError
-from bot.core.grants import REVOKED_BY_OPERATOR
-from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.core.unseen_characters import escape
-from bot.flows import cards, observations, takeover
-from bot.flows.account import permissions
+from bot.flows import observations, takeover
 from bot.flows.acknowledge import acknowledge_forever
-from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
 from bot.flows.chores import CHORES, check_clock, record_retention, repeat, upkeep_on_signal, warn_of_clock
 from bot.flows.command_timeout import enable_stack_dump
@@ -38,7 +32,7 @@ from bot.flows.worker import Worker
 from bot.platforms import admins_of, all_commands, configured
 from bot.settings import Settings, exposed_database
 from bot.stop_signals import stop_signals
-from bot.store import operator_queries, replicas
+from bot.store import replicas
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring
 from bot.store.open_database import check_schema, open_database, upgrade
@@ -286,33 +280,3 @@ async def ingresses(settings: Settings, bot: Bot) -> AsyncIterator[Ingresses]:
             await connection.start()
             stack.push_async_callback(connection.stop)
         yield opened
-
-
-def revoke(settings: Settings, user_text: str) -> int:
-    """`bot revoke USER`: end a grant here and at the platform, cancel waiting calls, and sign the user out."""
-    return asyncio.run(revoke_user(settings, user_text))
-
-
-async def revoke_user(settings: Settings, user_text: str) -> int:
-    async with assembled(settings) as bot:
-        await bot.database.enter(bot.worker, None)
-        found = await bot.database.view(lambda c: operator_queries.find_user(c, user_text))
-        users = [each for each in found if each.app in bot.platforms]
-        if len(users) != 1:
-            what = "matches several users: use the open_id" if users else "is not a user of the bot"
-            if found and not users:
-                others = ", ".join(sorted({each.app for each in found}))
-                what = f"is known to another app only: run this with the settings of {others}"
-            print(escape(f"{user_text!r} {what}."), file=sys.stderr)  # noqa: T201 - an operator's command
-            return 1
-        print(await revoke_and_report(bot, users[0]))  # noqa: T201
-        return 0
-
-
-async def revoke_and_report(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.revoke(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
-    await asyncio.gather(*bot.background_tasks)
-    await revoke_due(bot)
-    await cards.show_due_cards(bot)
-    grant = "Grant ended here and at the platform." if ended.had_grant else "There was no active grant."
-    return f"{grant} Cancelled calls: {ended.cancelled}. Browsers signed out: {ended.signed_out}."

@@ -11,17 +11,18 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from bot import settings
-from bot.core.errors import BotError, ConfigurationError
+from bot import cli_filters, settings
+from bot.core.errors import BotError, ConfigurationError, DatabaseNotReady
 from bot.stop_signals import stop_signals
 
 if TYPE_CHECKING:
     from bot.cli_output import Row
+    from bot.store.operator_queries import Filter
     from bot.store.transaction import Connection
 
 T = TypeVar("T")
@@ -121,37 +122,110 @@ def parser() -> Parser:
 
     database = add("db", None, "make, check or copy the database")
     actions = database.add_subparsers(metavar="ACTION", required=True, title="actions")
-    add("upgrade", upgrade_database, "bring the database to the newest migration", actions)
-    add("check", check_database, "exit 1 unless the database is there and up to date", actions)
+    add_json_option(
+        add("upgrade", upgrade_database, "bring the database to the newest migration", actions),
+        add("check", check_database, "exit 1 unless the database is there and up to date", actions),
+    )
     copy = add(
         "backup", back_up_database, "copy a SQLite database to a new file, also while the bot runs", actions
     )
     copy.add_argument("file", metavar="FILE", type=file_path, help="the copy; must not exist")
+    add_json_option(copy)
 
-    add_json_option(add("status", status, "what waits, what runs, what failed"))
-    for name, run, summary in (
-        ("users", users, "the users and what they granted"),
-        ("requests", requests, "the authorization requests"),
-        ("calls", calls, "the deferred calls"),
-        ("audit", audit, "what happened, newest first"),
+    add_output_options(add("status", status, "what waits, what runs, what failed"))
+    for name, run, summary, period, read_status, words in (
+        (
+            "users",
+            users,
+            "the users, what they granted and until when",
+            "seen",
+            cli_filters.users,
+            "active, ended, none",
+        ),
+        (
+            "requests",
+            requests,
+            "the authorization requests",
+            "opened",
+            cli_filters.requests,
+            "such as open, granted",
+        ),
+        ("calls", calls, "the deferred calls", "asked", cli_filters.calls, "such as suspended, failed"),
+        (
+            "audit",
+            audit,
+            "what happened, newest first",
+            "that happened",
+            None,
+            "an action, such as grant_stored",
+        ),
+        (
+            "errors",
+            errors,
+            "what failed, how often and since when",
+            "that failed",
+            None,
+            "an HTTP status, or failed, undeliverable",
+        ),
     ):
         listing = add(name, run, summary)
-        add_json_option(listing)
+        add_filters(listing, period)
         listing.add_argument(
-            "--limit", type=at_least_one, default=100, metavar="N", help="how many (default: 100)"
+            "--status",
+            type=cli_filters.statuses(read_status),
+            default=(),
+            metavar="STATUS",
+            help=f"only these, separated by commas: {words}",
         )
-    story = add("explain", explain, "explain the state of one user: grant, requests, and what waits for what")
-    add_user_argument(story)
-    add_json_option(story)
-    add_user_argument(add("revoke", revoke, "end a user's grant, here and at the platform"))
+        add_limit(listing, "how many")
+        add_output_options(listing)
+    numbers = add("stats", stats, "numbers over a period: calls, consents, times from asking to the answer")
+    add_filters(numbers, "asked")
+    add_output_options(numbers)
+    story = add(
+        "explain", explain, "tell all about one user, message, event, call or request, in one timeline"
+    )
+    story.add_argument(
+        "what",
+        metavar="WHAT",
+        type=text,
+        help="a user: open_id or its beginning, user key, part of a name; or the id of a message, an event, a call, a "
+        "request, or of the platform's log",
+    )
+    add_period(story, "that happened")
+    add_limit(story, "how many entries of the timeline")
+    add_output_options(story)
+
+    add_user_argument(add("export", export, "print all that is stored about a user as JSON, without secrets"))
+    for name, run, summary in (
+        ("revoke", revoke, "end a user's grant, here and at the platform"),
+        ("forget", forget, "revoke, then erase all that is stored about a user"),
+    ):
+        ending = add(name, run, summary)
+        add_user_argument(ending)
+        add_json_option(ending)
+    ending.add_argument("--yes", action="store_true", help="do not ask for a confirmation")
+    ending.add_argument(
+        "--unrevoked", action="store_true", help="erase even if the platform does not confirm the revocation"
+    )
 
     keys = add("keys", None, "make or rotate encryption keys")
     actions = keys.add_subparsers(metavar="ACTION", required=True, title="actions")
     add("new", new_key, "print a fresh key and nothing else", actions)
-    add(
-        "rotate", rotate_keys, "re-encrypt every stored secret with the first of BOT_ENCRYPTION_KEYS", actions
+    add_json_option(
+        add(
+            "rotate",
+            rotate_keys,
+            "re-encrypt every stored secret with the first of BOT_ENCRYPTION_KEYS",
+            actions,
+        )
     )
+    complete = add("completion", completion, "print the script that completes these commands in a shell")
+    complete.add_argument("shell", choices=SHELLS, help="which shell")
     return top
+
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 
 
 def add_sandbox_options(command: Parser) -> None:
@@ -185,12 +259,44 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
-def add_json_option(command: Parser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON")
+def add_json_option(*commands: Parser) -> None:
+    for command in commands:
+        command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_output_options(command: Parser) -> None:
+    add_json_option(command)
+    command.add_argument(
+        "--wide", action="store_true", help="one line a row, with every field, however wide the terminal is"
+    )
+
+
+def add_period(command: Parser, what: str) -> None:
+    times = "a time, a date, today, or how long ago, such as 2h or 3d"
+    command.add_argument(
+        "--since", type=cli_filters.since, metavar="TIME", help=f"only {what} since then: {times}"
+    )
+    command.add_argument("--until", type=cli_filters.until, metavar="TIME", help=f"only {what} before then")
+
+
+def add_filters(command: Parser, what: str) -> None:
+    add_period(command, what)
+    command.add_argument(
+        "--user",
+        metavar="USER",
+        type=text,
+        help="only of one user: open_id, its beginning, or part of a name",
+    )
+
+
+def add_limit(command: Parser, what: str) -> None:
+    command.add_argument(
+        "--limit", type=at_least_one, default=100, metavar="N", help=f"{what} (default: 100)"
+    )
 
 
 def add_user_argument(command: Parser) -> None:
-    meant = "open_id (DingTalk: user ID) or user key, the beginning of either, or a name"
+    meant = "open_id (DingTalk: user ID) or user key, the beginning of the open_id, or the whole name"
     command.add_argument("user", metavar="USER", type=text, help=meant)
 
 
@@ -284,17 +390,22 @@ def upgrade_database(chosen: argparse.Namespace) -> int:
     # A new database contains nothing to encrypt, so it can be created before the keys are.
     keys = [key.reveal() for key in loaded.encryption_keys]
     note = upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
-    print(note or "The database is at the newest migration.")
-    return DONE
+    sentence = note or "The database is at the newest migration."
+    return report(chosen, sentence, {"up_to_date": True, "note": note})
 
 
 def check_database(chosen: argparse.Namespace) -> int:
     url = operator_settings().database_url
     from bot.store.open_database import check_schema  # noqa: PLC0415
 
-    note = check_schema(url)
-    print(note or "The database is there and up to date.")
-    return DONE
+    try:
+        note = check_schema(url)
+    except DatabaseNotReady as error:
+        if chosen.json:
+            report(chosen, "", {"up_to_date": False, "problem": str(error)})
+        raise
+    sentence = note or "The database is there and up to date."
+    return report(chosen, sentence, {"up_to_date": True, "note": note})
 
 
 def back_up_database(chosen: argparse.Namespace) -> int:
@@ -302,7 +413,15 @@ def back_up_database(chosen: argparse.Namespace) -> int:
     from bot.store.backup import copy_database  # noqa: PLC0415
 
     copy_database(url, chosen.file)
-    print(f"Copied the database to {chosen.file}.")
+    done: Row = {"file": str(chosen.file), "bytes": chosen.file.stat().st_size}
+    return report(chosen, f"Copied the database to {chosen.file}.", done)
+
+
+def report(chosen: argparse.Namespace, sentence: str, done: Row) -> int:
+    """Print what a command did, as a sentence or as JSON."""
+    from bot import cli_output  # noqa: PLC0415
+
+    print(cli_output.as_json(done) if chosen.json else sentence)
     return DONE
 
 
@@ -321,21 +440,30 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
         )
     import asyncio  # noqa: PLC0415
 
-    from bot.store import key_rotation, keyring  # noqa: PLC0415
+    from bot.operator_name import operator  # noqa: PLC0415
+    from bot.store import audit, key_rotation, keyring  # noqa: PLC0415
     from bot.store.open_database import check_schema, open_database  # noqa: PLC0415
 
     async def rotate() -> dict[str, int]:
         seal = keyring.Keyring([key.reveal() for key in loaded.encryption_keys])
         opened = await open_database(loaded.database_url, seal)
         try:
-            return await key_rotation.rotate(opened)
+            sealed = await key_rotation.rotate(opened)
+            count = sum(sealed.values())
+            await opened.write(
+                lambda c: audit.write(
+                    c, "keys_rotated", user=None, now=now(), operator=operator(), secrets=count
+                )
+            )
+            return sealed
         finally:
             await opened.close()
 
     check_schema(loaded.database_url)
     sealed = asyncio.run(rotate())
-    print(f"Re-encrypted {sum(sealed.values())} secrets with the first key.")
-    return DONE
+    count = sum(sealed.values())
+    done: Row = {"reencrypted": count, "by_column": sealed}
+    return report(chosen, f"Re-encrypted {count} secrets with the first key.", done)
 
 
 # --- queries -------------------------------------------------------------------------------------------------
@@ -350,48 +478,84 @@ def status(chosen: argparse.Namespace) -> int:
 def users(chosen: argparse.Namespace) -> int:
     from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: operator_queries.users(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.users(c, filter_of(c, chosen))))
 
 
 def requests(chosen: argparse.Namespace) -> int:
     from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: operator_queries.requests(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.requests(c, filter_of(c, chosen))))
 
 
 def calls(chosen: argparse.Namespace) -> int:
     from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: operator_queries.calls(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.calls(c, filter_of(c, chosen))))
 
 
 def audit(chosen: argparse.Namespace) -> int:
     from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: operator_queries.audit(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.audit(c, filter_of(c, chosen))))
+
+
+def errors(chosen: argparse.Namespace) -> int:
+    from bot.store import operator_numbers  # noqa: PLC0415
+
+    return show(chosen, read(lambda c: operator_numbers.errors(c, filter_of(c, chosen), now())))
+
+
+def stats(chosen: argparse.Namespace) -> int:
+    from bot.store import operator_numbers  # noqa: PLC0415
+
+    return show(chosen, read(lambda c: operator_numbers.stats(c, filter_of(c, chosen), now())))
 
 
 def explain(chosen: argparse.Namespace) -> int:
-    from bot.store import operator_queries  # noqa: PLC0415
+    from bot.store import operator_stories  # noqa: PLC0415
 
-    def explain_user(c: Connection) -> Row | list[str]:
-        found = operator_queries.find_user(c, chosen.user)
-        if len(found) == 1:
-            return operator_queries.explain(c, found[0], now())
-        alike = len({each.open_id for each in found}) < len(found)
-        return [str(each) if alike else each.open_id for each in found]
+    def tell(c: Connection) -> Row:
+        found = operator_stories.find(c, chosen.what)
+        if len(found) != 1:
+            raise NoSingleMatch(chosen.what, operator_stories.named(c, found), NOTHING)
+        return operator_stories.explain(c, chosen.what, found[0], now(), filter_of(c, chosen))
 
-    answer = read(explain_user)
-    if isinstance(answer, list):
-        complain(no_single_match(chosen.user, answer))
-        return FAILED
-    return show(chosen, answer)
+    return show(chosen, read(tell))
 
 
-def no_single_match(asked: str, found: Sequence[str]) -> str:
-    if not found:
-        return f"{asked!r} is not a user of the bot. `bot users` lists them."
-    return f"{asked!r} matches {len(found)} users. Choose one of: {', '.join(found[:5])}."
+NOTHING = "is no user of the bot, and no message, event, call, request or log id that is stored"
+
+
+class NoSingleMatch(BotError):
+    """What an operator named is nothing, or several things."""
+
+    def __init__(self, asked: str, found: Sequence[str], nothing: str = "is not a user of the bot") -> None:
+        if not found:
+            super().__init__(f"{asked!r} {nothing}. `bot users` lists the users.")
+        else:
+            more = f", and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+            listed = "; ".join(found[:MOST_NAMED])
+            super().__init__(f"{asked!r} matches {len(found)} users. Choose one of: {listed}{more}.")
+
+
+MOST_NAMED = 10
+
+
+def filter_of(c: Connection, chosen: argparse.Namespace) -> Filter:
+    """Return the filter that the options of a command describe."""
+    from bot.store.operator_queries import Filter, candidates, find_user  # noqa: PLC0415
+
+    since, until = chosen.since, chosen.until
+    if since is not None and until is not None and since >= until:
+        raise ConfigurationError("--since is not before --until: swap them.")
+    user = None
+    if named := getattr(chosen, "user", None):
+        found = find_user(c, named, by_part=True)
+        if len(found) != 1:
+            raise NoSingleMatch(named, candidates(c, found))
+        (user,) = found
+    limit, statuses = getattr(chosen, "limit", 100), getattr(chosen, "status", ())
+    return Filter(since, until, user, statuses, limit)
 
 
 def read(work: Callable[[Connection], T]) -> T:
@@ -404,9 +568,11 @@ def read(work: Callable[[Connection], T]) -> T:
 def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:
     from bot import cli_output  # noqa: PLC0415
 
-    print(cli_output.as_json(answer) if chosen.json else cli_output.as_text(chosen.command, answer))
-    if len(answer) == getattr(chosen, "limit", None):
-        complain(f"note: only the latest {len(answer)} are shown (--limit).")
+    room = cli_output.layout(wide=chosen.wide)
+    print(cli_output.as_json(answer) if chosen.json else cli_output.as_text(chosen.command, answer, room))
+    rows = answer.get("timeline") if isinstance(answer, Mapping) else answer
+    if isinstance(rows, Sequence) and len(rows) == getattr(chosen, "limit", None):
+        complain(f"note: only the latest {len(rows)} are shown (--limit).")
     return DONE
 
 
@@ -415,8 +581,64 @@ def now() -> datetime:
 
 
 def revoke(chosen: argparse.Namespace) -> int:
-    loaded = settings.load(settings.environment())
-    from bot import app, logs  # noqa: PLC0415
+    from bot import operator_actions  # noqa: PLC0415
 
-    logs.configure(loaded.log_format, loaded.log_level)
-    return app.revoke(loaded, chosen.user)
+    sentence, done = operator_actions.revoke(loaded_with_log(), chosen.user)
+    return report(chosen, sentence, done)
+
+
+def loaded_with_log() -> settings.Settings:
+    """Return the settings of `bot run`, for a command that acts at the platform. Only trouble is logged."""
+    loaded = settings.load(settings.environment())
+    from bot import logs  # noqa: PLC0415
+
+    level = loaded.log_level
+    logs.configure(loaded.log_format, "warning" if level in {"debug", "info"} else level)
+    return loaded
+
+
+def export(chosen: argparse.Namespace) -> int:
+    from bot import cli_output  # noqa: PLC0415
+    from bot.store import operator_queries, personal_data  # noqa: PLC0415
+
+    def collect(c: Connection) -> Row:
+        found = operator_queries.find_user(c, chosen.user)
+        if len(found) != 1:
+            raise NoSingleMatch(chosen.user, operator_queries.candidates(c, found))
+        return personal_data.export(c, found[0], now())
+
+    print(cli_output.as_json(read(collect)))
+    return DONE
+
+
+def forget(chosen: argparse.Namespace) -> int:
+    loaded = loaded_with_log()
+    from bot import operator_actions  # noqa: PLC0415
+
+    if not chosen.yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError("--yes is missing: there is no terminal to ask for a confirmation.")
+        who = read(lambda c: operator_actions.described(c, chosen.user))
+        if not confirmed(f"Revoke the grant of {who} and erase everything that is stored about them?"):
+            complain("nothing was changed.")
+            return FAILED
+    sentence, done = operator_actions.forget(loaded, chosen.user, unrevoked=chosen.unrevoked)
+    return report(chosen, sentence, done)
+
+
+def confirmed(question: str) -> bool:
+    """Ask on the terminal. Only `yes` is a yes."""
+    from bot.core.unseen_characters import escape  # noqa: PLC0415
+
+    print(f"{escape(question)} Write yes: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "yes"
+
+
+# --- the shell -----------------------------------------------------------------------------------------------
+
+
+def completion(chosen: argparse.Namespace) -> int:
+    import shtab  # noqa: PLC0415
+
+    print(shtab.complete(parser(), chosen.shell))
+    return DONE

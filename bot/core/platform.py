@@ -100,6 +100,9 @@ class Platform(Protocol):
     @property
     def scope_applications(self) -> ScopeApplications | None: ...
 
+    @property
+    def directory(self) -> Directory | None: ...
+
     # events
 
     @property
@@ -345,6 +348,17 @@ class Reactions(Protocol):
         """Add the reaction that shows that a message is being processed, and return the reaction's id."""
 
     async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None: ...
+
+
+class Directory(Protocol):
+    """The organization's address book, as far as the app may read it as itself."""
+
+    @property
+    def is_readable(self) -> bool:
+        """False while it is not known that the app may read it."""
+
+    async def name_of(self, user: UserKey) -> str | None:
+        """Return the name of a user, or None if it cannot be read."""
 
 
 class ScopeApplication(StrEnum):

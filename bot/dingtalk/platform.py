@@ -95,7 +95,7 @@ class DingTalkPlatform:
     monolingual = True
     quotes_messages = False
     chat_link = None
-    device = narrowing = revocation = ephemeral = reactions = scope_applications = None
+    device = narrowing = revocation = ephemeral = reactions = scope_applications = directory = None
 
     def __init__(
         self,

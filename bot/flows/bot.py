@@ -23,6 +23,7 @@ from bot.flows.replica_memory import (
     RepeatedAnswers,
     SilentReplicas,
     Unacknowledged,
+    UnnamedUsers,
     WorkSignals,
 )
 from bot.flows.throttling import Capacity, RepeatedLogs, Throttle, UserPacing
@@ -81,6 +82,7 @@ class Bot:
     pacing: UserPacing = field(default_factory=UserPacing)
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
+    unnamed: UnnamedUsers = field(default_factory=UnnamedUsers)
     askers: Askers = field(default_factory=Askers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
     """The ids and users of calls whose message turned out to be recalled when the platform refused a reply to it. Chores

@@ -18,6 +18,7 @@ from bot.flows.authorize.token_revocation import revoke_due
 from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.recall import drop_recalled
 from bot.flows.clock import CLOCK, known_expiry_time
+from bot.flows.names import learn_names
 from bot.flows.reactions import remove_due
 from bot.store import audit, claims, clock, key_rotation, replicas, retention
 from bot.store.transaction import Connection
@@ -159,5 +160,6 @@ CHORES = (
     Chore("heartbeat", 5.0, heartbeat),
     Chore("other replicas", 0.6, takeover.take_over_from_silent),
     Chore("reactions", 2.0, remove_due),
+    Chore("names", 5.0, learn_names),
     Chore("retention", 600.0, prune),
 )

@@ -103,7 +103,7 @@ async def read_overview(bot: Bot, app: str, midnights: Sequence[datetime]) -> Ov
 
 async def revoke(bot: Bot, operator: UserKey, user: UserKey) -> Revoked:
     """End a person's grant, cancel what waits for it, and sign the person out. Audited with the operator."""
-    return await permissions.revoke(bot, user, REVOKED_BY_OPERATOR, sign_out=True, operator=operator)
+    return await permissions.revoke(bot, user, REVOKED_BY_OPERATOR, sign_out=True, operator=str(operator))
 
 
 async def check_scopes(bot: Bot, operator: UserKey) -> int:

@@ -117,6 +117,8 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         case Recorded.QUEUED:
             observations.call_accepted(bot, event, call)
             expect_acknowledgement(bot, call)
+            if bot.platform_of(event.user).directory is not None:
+                bot.unnamed.note(event.user)
 
 
 def arguments_of(command: Command, written: str, mentions: Mentions) -> str:

@@ -108,6 +108,28 @@ class Unacknowledged:
         return due
 
 
+MAX_UNNAMED = 1000
+"""Users beyond this number are not noted: they are at their next message."""
+
+
+@dataclass(slots=True)
+class UnnamedUsers:
+    """Users who have been heard, and whose name may be unknown."""
+
+    _users: dict[UserKey, None] = field(default_factory=dict)
+
+    def note(self, user: UserKey) -> None:
+        if len(self._users) < MAX_UNNAMED:
+            self._users[user] = None
+
+    def take(self, app: str) -> list[UserKey]:
+        """Remove and return the users of an app."""
+        taken = [user for user in self._users if user.app == app]
+        for user in taken:
+            del self._users[user]
+        return taken
+
+
 @dataclass(slots=True)
 class EventRecord:
     """What arrived from one platform since this process started, for `readyz`."""

@@ -210,15 +210,27 @@ class AppInfo:
 
     # --- people
 
+    @property
+    def may_read_profiles(self) -> bool:
+        """Whether the last list of scopes had one that lets the app read profiles."""
+        return not self._own_scopes.isdisjoint(PROFILE_SCOPES)
+
     async def time_zone_of(self, open_id: str) -> str | None:
         """Return the time zone in a user's profile, or None. Sends no request if the app may not read profiles."""
-        if self._own_scopes.isdisjoint(PROFILE_SCOPES):
+        return await self._read_profile(open_id, "time_zone")
+
+    async def name_of(self, open_id: str) -> str | None:
+        """Return the name in a user's profile, which needs `contact:user.base:readonly` as well, or None."""
+        return await self._read_profile(open_id, "name")
+
+    async def _read_profile(self, open_id: str, name: str) -> str | None:
+        if not self.may_read_profiles:
             return None
         outcome = await self._call(
             ApiCall("GET", f"/open-apis/contact/v3/users/{quote(open_id)}", BY_OPEN_ID)
         )
         data = outcome.data.get("data") if isinstance(outcome, Succeeded) else None
-        return read_text(data.get("user") if isinstance(data, dict) else None, "time_zone")
+        return read_text(data.get("user") if isinstance(data, dict) else None, name)
 
     # --- the owner
 

@@ -195,6 +195,10 @@ class LarkPlatform:
     def scope_applications(self) -> Self:
         return self
 
+    @property
+    def directory(self) -> Self:
+        return self
+
     # --- incoming events
 
     def receive(self, headers: Mapping[str, str], body: bytes, now: float) -> Received:
@@ -351,6 +355,13 @@ class LarkPlatform:
 
     async def time_zone_of(self, user: UserKey) -> str | None:
         return await self._info.time_zone_of(user.open_id)
+
+    @property
+    def is_readable(self) -> bool:
+        return self._info.may_read_profiles
+
+    async def name_of(self, user: UserKey) -> str | None:
+        return await self._info.name_of(user.open_id)
 
     @property
     def pending_scopes(self) -> ScopeSet:

@@ -9,6 +9,11 @@ def new_id(now: datetime) -> str:
     return f"{int(now.timestamp() * 1_000_000):014x}{secrets.token_hex(9)}"
 
 
+def first_id(now: datetime) -> str:
+    """Return a text that sorts before every id of this time and later, and after those of earlier times."""
+    return f"{max(0, int(now.timestamp() * 1_000_000)):014x}"
+
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -52,6 +52,7 @@ class Keyring:
         """Short public fingerprints, in the order of the keys."""
         self.secret_names = tuple(_secret_name(each) for each in material)
         """A name for each key that only a holder of the key can derive."""
+        self._pseudonym_key = hmac.digest(material[0], b"pseudonyms", "sha256")
         self._ciphers = {key_id: AESGCM(each) for key_id, each in zip(self.key_ids, material, strict=True)}
         self._first = self._ciphers[self.key_ids[0]]
         self.prefix = f"{VERSION}.{self.key_ids[0]}."
@@ -83,6 +84,10 @@ class Keyring:
             )
         except (InvalidTag, ValueError) as error:
             raise CannotOpenSecret(f"{bound_to} does not open: it was changed, or moved here.") from error
+
+    def pseudonym(self, text: str) -> str:
+        """Return a name of 32 characters for a text, which only a holder of the first key can compute."""
+        return hmac.digest(self._pseudonym_key, text.encode(), "sha256").hex()[:32]
 
     def fits(self, sealed: str, bound_to: str, *deciding: Plain) -> bool:
         """Return whether the keyring opens this sealed text."""

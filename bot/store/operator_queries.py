@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     Text,
     func,
@@ -30,6 +34,7 @@ from bot.core.requests import RequestStatus
 from bot.core.scopes import ScopeWaitStatus
 from bot.store import replicas as replica_rows
 from bot.store import schema
+from bot.store.ids import first_id
 from bot.store.schema import audit_log, deferred_calls, grants, outgoing_messages, revocations, scope_waits
 from bot.store.statements import is_live, status_is
 
@@ -42,7 +47,7 @@ known, asked = schema.users, schema.authorization_requests
 HEARTBEAT_LIFETIME = timedelta(seconds=60)
 
 
-def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
+def rows_of(connection: Connection, query: Select[Any]) -> list[Row]:
     return [
         {name: _plain(value) for name, value in row._mapping.items()} for row in connection.execute(query)
     ]
@@ -108,7 +113,7 @@ def _replicas(connection: Connection, now: datetime, apps: Collection[str] | Non
     )
     return [
         row
-        for row in _rows(connection, query)
+        for row in rows_of(connection, query)
         if apps is None or not replica_rows.apps_in(row["app"]).isdisjoint(apps)
     ]
 
@@ -123,7 +128,7 @@ def apps(connection: Connection) -> list[str]:
     return found
 
 
-def _with_app(connection: Connection, rows: list[Row]) -> list[Row]:
+def with_app(connection: Connection, rows: list[Row]) -> list[Row]:
     """Put the app first in each row if the database has several apps; otherwise leave it out."""
     if len(apps(connection)) < 2:
         return [{name: value for name, value in row.items() if name != "app"} for row in rows]
@@ -163,7 +168,7 @@ def status(connection: Connection, now: datetime) -> Row:
         "grants": _by_status(connection, grants, literal_column("true")),
         "oldest_queued_call_asked_at": connection.execute(oldest).scalar(),
         **_each_app(connection),
-        "replicas": _with_app(connection, replicas),
+        "replicas": with_app(connection, replicas),
         "mixed_versions": len({(row["version"], row["revision"]) for row in replicas}) > 1,
         "trouble": [dict(row._mapping) for row in connection.execute(TROUBLE)],
     }
@@ -202,29 +207,93 @@ TROUBLE = text(
 # --- lists -----------------------------------------------------------------------------------------
 
 
-def users(connection: Connection, *, limit: int = 100) -> list[Row]:
-    """Return the users, most recently seen first, and what they have granted."""
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows of a list are wanted. A value that is None, or empty, excludes nothing."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    """The first moment that is not wanted."""
+    user: UserKey | None = None
+    statuses: tuple[str, ...] = ()
+    limit: int = 100
+    """The largest number of rows, the latest first."""
+
+    def within(self, at: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
+        """The condition that a time is in the period."""
+        conditions: list[ColumnElement[bool]] = []
+        if self.since is not None:
+            conditions.append(at >= self.since)
+        if self.until is not None:
+            conditions.append(at < self.until)
+        return conditions
+
+    def of_user(self, table: FromClause) -> list[ColumnElement[bool]]:
+        return [] if self.user is None else [table.c.user_key == self.user]
+
+    def in_status(self, status: ColumnElement[str]) -> list[ColumnElement[bool]]:
+        return [status.in_(self.statuses)] if self.statuses else []
+
+    def since_id(self, row_id: Column[str]) -> list[ColumnElement[bool]]:
+        """The condition, by the ids that sort by time, that a row is not older than what it records.
+
+        It spares the database from reading older rows.
+        """
+        return [] if self.since is None else [row_id >= first_id(self.since - CLOCK_DIFFERENCE)]
+
+
+ALL = Filter()
+
+CLOCK_DIFFERENCE = timedelta(minutes=10)
+"""By how much the clocks of replicas may differ."""
+
+
+def users(connection: Connection, chosen: Filter = ALL) -> list[Row]:
+    """Return the users, most recently seen first, what they have granted, and until when.
+
+    The chat is that in which a user without a name was last heard.
+    """
     waiting = (
         select(func.count())
         .where(deferred_calls.c.user_key == known.c.user_key, status_is(deferred_calls, CallStatus.SUSPENDED))
         .scalar_subquery()
     )
+    latest = (
+        select(deferred_calls.c.id)
+        .where(deferred_calls.c.user_key == known.c.user_key, known.c.name.is_(None))
+        .order_by(deferred_calls.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    heard = deferred_calls.alias("heard")
     query = (
         select(
             known.c.app,
             known.c.user_key,
             known.c.name,
+            heard.c.chat_id.label("last_chat_id"),
+            heard.c.chat_kind.label("last_chat_kind"),
+            known.c.created_at,
             known.c.seen_at,
             grants.c.status.label("grant"),
             grants.c.scopes,
+            grants.c.access_expires_at,
+            grants.c.refresh_expires_at,
+            func.coalesce(grants.c.refresh_expires_at, grants.c.access_expires_at).label("grant_expires_at"),
             grants.c.last_used_at,
             waiting.label("suspended_calls"),
         )
         .outerjoin(grants, grants.c.user_key == known.c.user_key)
+        .outerjoin(heard, heard.c.id == latest)
+        .where(
+            *chosen.within(known.c.seen_at),
+            *chosen.of_user(known),
+            *chosen.in_status(func.coalesce(grants.c.status, literal_column("'none'"))),
+        )
         .order_by(known.c.seen_at.desc(), known.c.user_key)
-        .limit(limit)
+        .limit(chosen.limit)
     )
-    return _with_app(connection, _rows(connection, query))
+    return with_app(connection, rows_of(connection, query))
 
 
 REQUEST_COLUMNS = (
@@ -249,11 +318,21 @@ REQUEST_COLUMNS = (
 REQUESTS = select(*REQUEST_COLUMNS).outerjoin(schema.cards, schema.cards.c.id == asked.c.id)
 
 
-def requests(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
-    """Return requests, newest first: all, or those of one user."""
-    query = REQUESTS.add_columns(asked.c.app).order_by(asked.c.id.desc()).limit(limit)
-    rows = _rows(connection, query if user is None else query.where(asked.c.user_key == user))
-    return _with_app(connection, rows)
+def requests(connection: Connection, chosen: Filter = ALL) -> list[Row]:
+    """Return authorization requests, newest first."""
+    query = (
+        REQUESTS.add_columns(asked.c.app, known.c.name)
+        .outerjoin(known, known.c.user_key == asked.c.user_key)
+        .where(
+            *chosen.within(asked.c.created_at),
+            *chosen.since_id(asked.c.id),
+            *chosen.of_user(asked),
+            *chosen.in_status(asked.c.status),
+        )
+        .order_by(asked.c.id.desc())
+        .limit(chosen.limit)
+    )
+    return with_app(connection, rows_of(connection, query))
 
 
 CALL_COLUMNS = (
@@ -264,6 +343,9 @@ CALL_COLUMNS = (
     deferred_calls.c.waits_for,
     deferred_calls.c.needs,
     deferred_calls.c.request_id,
+    deferred_calls.c.message_id,
+    deferred_calls.c.chat_id,
+    deferred_calls.c.chat_kind,
     deferred_calls.c.asked_at,
     deferred_calls.c.suspended_at,
     deferred_calls.c.first_failed_at,
@@ -277,21 +359,41 @@ CALL_COLUMNS = (
 )
 
 
-def calls(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
-    """Return calls, newest first: all, or those of one user. Leaves out the arguments."""
-    query = select(*CALL_COLUMNS, deferred_calls.c.app).order_by(deferred_calls.c.id.desc()).limit(limit)
-    rows = _rows(connection, query if user is None else query.where(deferred_calls.c.user_key == user))
-    return _with_app(connection, rows)
+def calls(connection: Connection, chosen: Filter = ALL) -> list[Row]:
+    """Return calls, newest first. Leaves out the arguments."""
+    query = (
+        select(*CALL_COLUMNS, deferred_calls.c.app, known.c.name)
+        .outerjoin(known, known.c.user_key == deferred_calls.c.user_key)
+        .where(
+            *chosen.within(deferred_calls.c.asked_at),
+            *chosen.since_id(deferred_calls.c.id),
+            *chosen.of_user(deferred_calls),
+            *chosen.in_status(deferred_calls.c.status),
+        )
+        .order_by(deferred_calls.c.id.desc())
+        .limit(chosen.limit)
+    )
+    return with_app(connection, rows_of(connection, query))
 
 
-def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
-    """Return audit entries, newest first: all, or those of one user."""
-    query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
-    rows = _rows(connection, query if user is None else query.where(audit_log.c.user_key == user))
-    return _with_app(connection, [row | {"detail": _detail(row["detail"])} for row in rows])
+def audit(connection: Connection, chosen: Filter = ALL) -> list[Row]:
+    """Return audit entries, newest first. Their status is the action."""
+    query = (
+        select(audit_log, known.c.name)
+        .outerjoin(known, known.c.user_key == audit_log.c.user_key)
+        .where(
+            *chosen.within(audit_log.c.at),
+            *chosen.of_user(audit_log),
+            *chosen.in_status(audit_log.c.action),
+        )
+        .order_by(audit_log.c.id.desc())
+        .limit(chosen.limit)
+    )
+    rows = rows_of(connection, query)
+    return with_app(connection, [row | {"detail": parsed_detail(row["detail"])} for row in rows])
 
 
-def _detail(stored: Any) -> Any:
+def parsed_detail(stored: Any) -> Any:
     """Parse an entry's detail. If it is not JSON, which only another writer can have caused, return its text."""
     try:
         return json.loads(stored)
@@ -302,13 +404,16 @@ def _detail(stored: Any) -> Any:
 MAX_UNREADABLE_LENGTH = 200
 
 
-# --- one person ------------------------------------------------------------------------------------
+# --- people ----------------------------------------------------------------------------------------
+
+MOST_CANDIDATES = 20
 
 
-def find_user(connection: Connection, wanted: str) -> list[UserKey]:
+def find_user(connection: Connection, wanted: str, *, by_part: bool = False) -> list[UserKey]:
     """Find the users that an operator may mean: by user key, open_id or union_id, else by name or prefix of an open_id.
 
     Names and prefixes are looked up together, because a user can choose a name that is a prefix of another's open_id.
+    `by_part` also finds parts of names, in any case and with or without accents.
     """
     # Compared as text, because the input need not be a user key.
     exactly = or_(
@@ -316,55 +421,48 @@ def find_user(connection: Connection, wanted: str) -> list[UserKey]:
         known.c.open_id == wanted,
         known.c.union_id == wanted,
     )
-    roughly = or_(known.c.name == wanted, known.c.open_id.startswith(wanted, autoescape=True))
-    for condition in (exactly, roughly):
-        query = select(known.c.user_key).where(condition).order_by(known.c.user_key).limit(20)
-        if found := list(connection.execute(query).scalars()):
-            return found
-    return []
+    begins = known.c.open_id.startswith(wanted, autoescape=True)
+    roughly = begins if by_part else or_(known.c.name == wanted, begins)
+    query = select(known.c.user_key).order_by(known.c.user_key).limit(MOST_CANDIDATES)
+    if found := list(connection.execute(query.where(exactly)).scalars()):
+        return found
+    found = list(connection.execute(query.where(roughly)).scalars())
+    if by_part:
+        found += [each for each in _named_like(connection, wanted) if each not in found]
+    return found[:MOST_CANDIDATES]
 
 
-GRANT_COLUMNS = (
-    grants.c.status,
-    grants.c.scopes,
-    grants.c.scopes_ever,
-    grants.c.generation,
-    grants.c.authorized_at,
-    grants.c.refreshed_at,
-    grants.c.last_used_at,
-    grants.c.access_expires_at,
-    grants.c.refresh_expires_at,
-    grants.c.refresh_token.is_not(None).label("can_refresh"),
-    grants.c.refresh_failures,
-    grants.c.ended_at,
-    grants.c.end_reason,
-)
-PERSON_COLUMNS = (
-    *(known.c.user_key, known.c.name, known.c.union_id, known.c.language, known.c.time_zone),
-    *(known.c.created_at, known.c.seen_at, known.c.quiet_since),
-)
+NAMES = select(known.c.user_key, known.c.name).where(known.c.name.is_not(None)).order_by(known.c.user_key)
 
 
-def explain(connection: Connection, user: UserKey, now: datetime) -> Row:
-    """Return everything about one user: profile, grant, open request, waiting calls and their reasons, audit entries."""
-    person = _rows(connection, select(*PERSON_COLUMNS).where(known.c.user_key == user))
-    grant = _rows(connection, select(*GRANT_COLUMNS).where(grants.c.user_key == user))
-    open_request = _rows(connection, REQUESTS.where(asked.c.user_key == user, LIVE_REQUEST))
-    waiting = (
-        select(*CALL_COLUMNS)
-        .where(deferred_calls.c.user_key == user, LIVE_CALL)
-        .order_by(deferred_calls.c.asked_at, deferred_calls.c.id)
-    )
-    return {
-        "as_of": now,
-        "user": _first(person),
-        "grant": _first(grant),
-        "open_request": _first(open_request),
-        "waiting": _rows(connection, waiting),
-        "recent_calls": calls(connection, user, limit=10),
-        "audit": audit(connection, user, limit=40),
-    }
+def _named_like(connection: Connection, part: str) -> list[UserKey]:
+    """Return the users whose name contains this. Compared here: a database folds only the letters of its own locale."""
+    folded = fold(part)
+    if not folded:
+        return []
+    found: list[UserKey] = []
+    for key, name in connection.execute(NAMES):
+        if folded in fold(name):
+            found.append(key)
+            if len(found) == MOST_CANDIDATES:
+                break
+    return found
 
 
-def _first(rows: Sequence[Row]) -> Row | None:
-    return rows[0] if rows else None
+def fold(text: str) -> str:
+    """Return a text as names are compared: without case, accents, and differences of width or spaces."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    decomposed = unicodedata.normalize("NFKD", text).casefold()
+    return " ".join("".join(each for each in decomposed if not unicodedata.combining(each)).split())
+
+
+def candidates(connection: Connection, found: Sequence[UserKey]) -> list[str]:
+    """Return who these users are, for an operator to choose from."""
+    query = select(known.c.user_key, known.c.name).where(known.c.user_key.in_(found))
+    names = {row.user_key: row.name for row in connection.execute(query)}
+    alike = len({each.open_id for each in found}) < len(found)
+    return [
+        (str(each) if alike else each.open_id) + (f" ({names[each]})" if names.get(each) else "")
+        for each in found
+    ]

@@ -142,6 +142,9 @@ users = Table(
     maybe_time("offered_at", "When the user was last offered to give back unused scopes"),
     maybe_time("quiet_since", "When the user last declined; no reminders since then"),
     app_of_parts(),
+    maybe_time(
+        "name_asked_at", "When the platform was last asked for the name of a user who has not consented"
+    ),
     one_of("language", ("en", "zh")),
     Index("ix_users_open_id", "open_id"),
     Index("ix_users_app", "app"),
@@ -839,6 +842,23 @@ audit_retention = Table(
     required("days", Integer, "How long entries of the audit log are kept (BOT_AUDIT_RETENTION_DAYS)"),
     CheckConstraint("days BETWEEN 1 AND 36500", name="days"),
     comment="How long the audit log of each app is kept: the database deletes no younger entry",
+)
+
+audit_erasures = Table(
+    "audit_erasures",
+    metadata,
+    required("user_key", UserKeyText, "The user to forget", primary_key=True),
+    required(
+        "pseudonym",
+        Text,
+        "The name of the user in the entry that says so; only a holder of the encryption keys can compute it",
+    ),
+    required("detail", Text, "Detail of that entry, as JSON"),
+    app_of_user(),
+    CheckConstraint("length(pseudonym) = 32", name="pseudonym"),
+    CheckConstraint("length(detail) <= 1000", name="detail"),
+    comment="Orders to erase the audit entries about a user. Always empty: the database carries out each at once, and "
+    "writes an audit entry (user_forgotten)",
 )
 
 key_check = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -91,6 +92,43 @@ NAME = (
 
 def name_user(connection: Connection, user: UserKey, name: str, now: datetime) -> None:
     connection.execute(NAME, {"user": user, "new_name": one_line(name, MAX_NAME_LENGTH), "now": now})
+
+
+_may_ask = or_(
+    users.c.name_asked_at.is_(None), users.c.name_asked_at <= bind("before", users.c.name_asked_at)
+)
+UNNAMED = (
+    select(users.c.user_key)
+    .where(
+        users.c.user_key.in_(bind("some", users.c.user_key, expanding=True)), users.c.name.is_(None), _may_ask
+    )
+    .order_by(users.c.user_key)
+)
+
+
+def unnamed(connection: Connection, some: Sequence[UserKey], before: datetime) -> list[UserKey]:
+    """Return those of some users whose name is unknown, and was not asked for since `before`."""
+    return list(connection.execute(UNNAMED, {"some": list(some), "before": before}).scalars())
+
+
+ASK_NAME = (
+    update(users)
+    .where(_of_user, users.c.name.is_(None), _may_ask)
+    .values(name_asked_at=bind("now", users.c.name_asked_at))
+)
+
+
+def ask_name(connection: Connection, user: UserKey, now: datetime, before: datetime) -> bool:
+    """Record that the platform is asked for a user's name; False if it is known, or was asked for since `before`."""
+    return connection.execute(ASK_NAME, {"user": user, "now": now, "before": before}).rowcount > 0
+
+
+LEARN_NAME = update(users).where(_of_user, users.c.name.is_(None)).values(name=bind("new_name", users.c.name))
+
+
+def learn_name(connection: Connection, user: UserKey, name: str) -> None:
+    """Set the user's name unless one is known."""
+    connection.execute(LEARN_NAME, {"user": user, "new_name": one_line(name, MAX_NAME_LENGTH) or None})
 
 
 CONSENTED = (

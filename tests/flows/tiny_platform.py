@@ -42,7 +42,7 @@ class TinyPlatform:
     quotes_messages = True
     limits = PlatformLimits(MINUTE, MINUTE, MINUTE, MINUTE, scopes_per_link=5)
     device = in_client = refreshing = narrowing = revocation = ephemeral = reactions = None
-    scope_applications = outage = chat_link = server_time = None
+    scope_applications = directory = outage = chat_link = server_time = None
     uses_pkce = signs_in_with_pkce = False
     always_asked: ScopeSet = frozenset()
     account_link = "https://tiny.example/account"

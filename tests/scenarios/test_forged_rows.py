@@ -760,7 +760,7 @@ async def test_an_audit_row_whose_detail_cannot_be_read_is_shown_all_the_same(wo
         code, out, err = await world.cli(*command, "--json")
         assert (code, err) == (0, ""), command
         found = json.loads(out)
-        rows = found["audit"] if command[0] == "explain" else found
-        odd = [row["detail"] for row in rows if row["action"] == "odd"]
+        rows, what = (found["timeline"], "what") if command[0] == "explain" else (found, "action")
+        odd = [row["detail"] for row in rows if row[what] == "odd"]
         assert len(odd) == len(DETAILS)
         assert {"unreadable": "nojson"} in odd

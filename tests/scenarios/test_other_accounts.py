@@ -59,7 +59,7 @@ async def test_operators_see_that_the_token_was_dropped(world: World):
     await world.consent(world.ada, await world.fresh_card(world.sam, asked))
     code, out, _ = await world.cli("explain", world.sam.open_id, "--json")
     assert code == 0
-    (entry,) = [each for each in json.loads(out)["audit"] if each["action"] == "attempt_failed"]
+    (entry,) = [each for each in json.loads(out)["timeline"] if each["what"] == "attempt_failed"]
     assert "wrong_person" in str(entry["detail"])
     assert "dropped" in str(entry["detail"])
     assert world.ada.open_id not in out

@@ -20,6 +20,7 @@ from bot.store import (
     claims,
     grants,
     operator_queries,
+    operator_stories,
     outbox,
     replicas,
     requests,
@@ -187,17 +188,24 @@ async def lived(database: Database) -> str:
 
 async def test_operators_read_the_story_of_a_person_without_a_secret(database: Database) -> None:
     waiting = await lived(database)
-    story = await database.read(lambda c: operator_queries.explain(c, ANNA, LATER))
+
+    async def told(user: UserKey) -> dict[str, Any]:
+        subject = operator_stories.Subject("user", user)
+        return await database.read(
+            lambda c: operator_stories.explain(c, str(user), subject, LATER, operator_queries.ALL)
+        )
+
+    story = await told(ANNA)
     assert story["user"]["name"] == "Anna"
     assert (story["grant"]["status"], story["grant"]["scopes"]) == ("active", sorted(SCOPES))
     assert story["open_request"]["status"] == "open"
     assert [(each["id"], each["needs"]) for each in story["waiting"]] == [(waiting, [["a", "b"]])]
     assert [each["status"] for each in story["recent_calls"]].count("failed") == 1
-    assert story["audit"][0]["detail"] == {"scopes": sorted(SCOPES)}
+    stored = [each for each in story["timeline"] if each["what"] == "grant_stored"]
+    assert stored[0]["detail"] == {"scopes": sorted(SCOPES)}
     shown = json.dumps(story, default=str)
     assert not any(secret in shown for secret in ("access-1", "refresh-1", "ticket-1", "v1.", "today"))
-    nobody = await database.read(lambda c: operator_queries.explain(c, BEN, LATER))
-    assert nobody["user"] is None
+    assert (await told(BEN))["user"] is None
 
 
 async def test_operators_lists_are_plain_rows_without_a_secret(database: Database) -> None:

@@ -155,7 +155,7 @@ FOR_ONE: dict[str, Work] = {
     "state sent back": lambda c: attempts.reject(c, APP, "nothing", "used", NOW),
     "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, claim_by(c, "w")),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
-    "story": lambda c: operator_queries.audit(c, ANNA),
+    "story": lambda c: operator_queries.audit(c, operator_queries.Filter(user=ANNA)),
 }
 
 

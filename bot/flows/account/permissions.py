@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.core.calls import DeferredCall, WaitsFor
-from bot.core.grants import REVOKED_BY_OPERATOR, Grant, GrantStatus
+from bot.core.grants import Grant, GrantStatus
 from bot.core.language import Words
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
@@ -193,11 +193,12 @@ class Revoked:
 
 
 async def revoke(
-    bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False, operator: UserKey | None = None
+    bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False, operator: str | None = None
 ) -> Revoked:
     """End a user's grant, immediately in the database and later at the platform, and cancel their waiting calls.
 
-    `sign_out` also ends their sessions, for use by operators. `operator` is the one who does this in the console.
+    `sign_out` also ends their sessions, for use by operators. `operator` is who does this, for the audit log:
+    an administrator's user key, or the account that runs a command.
     """
     now = utc_now()
     cancelled = await cancel_in_batches(bot, user)
@@ -210,10 +211,10 @@ async def revoke(
         if operator is not None:
             audit.write(
                 c,
-                REVOKED_BY_OPERATOR,
+                "revoked_by_operator",
                 user=user,
                 now=now,
-                operator=str(operator),
+                operator=operator,
                 calls=ended.cancelled,
                 browsers=browsers,
             )

@@ -1,0 +1,373 @@
+"""What `bot errors` and `bot stats` tell: what failed, and numbers over a period."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, column, func, select
+from sqlalchemy import table as named_table
+
+from bot.core.api import ApiOutcome
+from bot.core.calls import CallStatus
+from bot.core.grants import GrantStatus, RevocationStatus
+from bot.core.messages import MessageStatus
+from bot.core.requests import RequestStatus
+from bot.store.column_types import UserKeyText, UtcDateTime
+from bot.store.operator_queries import Filter, Row, asked, known
+from bot.store.schema import api_calls, audit_log, deferred_calls, grants, outgoing_messages, revocations
+
+DEFAULT_PERIOD = timedelta(days=7)
+"""What errors and numbers cover unless told otherwise."""
+
+# --- errors ----------------------------------------------------------------------------------------
+
+EXPECTED = (ApiOutcome.SUCCEEDED, ApiOutcome.INSUFFICIENT_SCOPE)
+"""Outcomes of API calls that are no errors: for the second, the bot asks."""
+
+
+def errors(connection: Connection, chosen: Filter, now: datetime) -> list[Row]:
+    """Return what failed, one row for each kind of failure, the latest first. The status may be any of a row's codes."""
+    chosen = _with_period(chosen, now)
+    rows = [
+        *_api_errors(connection, chosen),
+        *_ended(connection, chosen, "call", deferred_calls, deferred_calls.c.outcome, FAILED_CALLS),
+        *_ended(
+            connection, chosen, "message", outgoing_messages, outgoing_messages.c.reason, FAILED_MESSAGES
+        ),
+        *_ended(connection, chosen, "request", asked, asked.c.failure, FAILED_REQUESTS),
+        *_ended(connection, chosen, "revocation", revocations, revocations.c.reason, FAILED_REVOCATIONS),
+        *_audited(connection, chosen),
+    ]
+    if chosen.statuses:
+        wanted = set(chosen.statuses)
+        rows = [row for row in rows if wanted & {row["status"], row["code"]}]
+    rows.sort(key=lambda row: row["last_at"], reverse=True)
+    return rows[: chosen.limit]
+
+
+FAILED_CALLS = (CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN)
+FAILED_MESSAGES = (MessageStatus.UNDELIVERABLE, MessageStatus.OUTCOME_UNKNOWN)
+FAILED_REQUESTS = (RequestStatus.FAILED,)
+FAILED_REVOCATIONS = (RevocationStatus.FAILED,)
+FAILED_ACTIONS = ("refresh_failed", "sign_in_failed", "callback_rejected", "page_error_reported")
+"""Entries of the audit log about failures that no table keeps. Those that end with `_rejected` are added."""
+
+
+def _with_period(chosen: Filter, now: datetime) -> Filter:
+    return (
+        chosen if chosen.since is not None else replace(chosen, since=(chosen.until or now) - DEFAULT_PERIOD)
+    )
+
+
+def _error(what: str, **values: Any) -> Row:
+    empty = {"status": None, "code": None, "log_id": None, "call_id": None}
+    return {"what": what, **empty, **values}
+
+
+def _api_errors(connection: Connection, chosen: Filter) -> list[Row]:
+    made = api_calls.c
+    columns = (made.method, made.path, made.status, made.code, made.outcome, made.user_key)
+    query = (
+        select(
+            *columns,
+            func.count().label("count"),
+            func.min(made.at, type_=made.at.type).label("first_at"),
+            func.max(made.at, type_=made.at.type).label("last_at"),
+            func.max(made.id).label("latest"),
+        )
+        .where(
+            made.outcome.not_in([each.value for each in EXPECTED]),
+            *chosen.within(made.at),
+            *chosen.of_user(api_calls),
+        )
+        .group_by(*columns)
+    )
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in connection.execute(query):
+        what = f"{row.method} {without_ids(row.path)}"
+        status = row.outcome if row.status is None else str(row.status)
+        error = _error(
+            what,
+            status=status,
+            code=row.code if row.code is not None else row.outcome,
+            count=row.count,
+            users={row.user_key},
+            first_at=row.first_at,
+            last_at=row.last_at,
+            latest=row.latest,
+        )
+        key = (what, error["status"], error["code"])
+        found[key] = _merged(found[key], error) if key in found else error
+    return [_with_latest(connection, row | {"users": len(row["users"])}) for row in found.values()]
+
+
+def _merged(one: Row, other: Row) -> Row:
+    """Merge rows about the same API call, of other users or with other ids in its path."""
+    one["users"] |= other["users"]
+    return one | {
+        "count": one["count"] + other["count"],
+        "first_at": min(one["first_at"], other["first_at"]),
+        "last_at": max(one["last_at"], other["last_at"]),
+        "latest": max(one["latest"], other["latest"]),
+    }
+
+
+def _with_latest(connection: Connection, row: Row) -> Row:
+    query = select(api_calls.c.log_id, api_calls.c.call_id).where(api_calls.c.id == row.pop("latest"))
+    latest = connection.execute(query).one()
+    return row | {"log_id": latest.log_id, "call_id": latest.call_id}
+
+
+ID_IN_PATH = re.compile(r"(?<=/)(?=[^/]*\d)(?!v\d+(?:/|$))[^/]{6,}|(?<=/)[^/]{25,}")
+
+
+def without_ids(path: str) -> str:
+    """Return a path with `*` for what looks like an id, so that calls of one API count together."""
+    return ID_IN_PATH.sub("*", path)
+
+
+def _ended(
+    connection: Connection,
+    chosen: Filter,
+    what: str,
+    table: Table,
+    reason: Column[Any],
+    statuses: Sequence[Any],
+) -> list[Row]:
+    """Return what ended badly in a table, by its status and reason."""
+    command = table.c.command if "command" in table.c else table.c.kind if "kind" in table.c else None
+    columns = [each for each in (command, table.c.status, reason) if each is not None]
+    query = (
+        select(
+            *columns,
+            func.count().label("count"),
+            func.count(table.c.user_key.distinct()).label("users"),
+            func.min(table.c.settled_at, type_=table.c.settled_at.type).label("first_at"),
+            func.max(table.c.settled_at, type_=table.c.settled_at.type).label("last_at"),
+            func.max(table.c.id).label("latest"),
+        )
+        .where(
+            table.c.settled_at.is_not(None),
+            table.c.status.in_([each.value for each in statuses]),
+            *chosen.within(table.c.settled_at),
+            *chosen.of_user(table),
+        )
+        .group_by(*columns)
+    )
+    return [
+        _error(
+            f"{what} {row[0]}" if command is not None else what,
+            status=row.status,
+            code=row[len(columns) - 1],
+            count=row.count,
+            users=row.users,
+            first_at=row.first_at,
+            last_at=row.last_at,
+            call_id=row.latest if table is deferred_calls else None,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _audited(connection: Connection, chosen: Filter) -> list[Row]:
+    entry = audit_log.c
+    failed: ColumnElement[bool] = entry.action.in_(FAILED_ACTIONS) | entry.action.endswith("_rejected")
+    query = (
+        select(
+            entry.action,
+            func.count().label("count"),
+            func.count(entry.user_key.distinct()).label("users"),
+            func.min(entry.at, type_=entry.at.type).label("first_at"),
+            func.max(entry.at, type_=entry.at.type).label("last_at"),
+        )
+        .where(failed, *chosen.within(entry.at), *chosen.of_user(audit_log))
+        .group_by(entry.action)
+    )
+    return [
+        _error(
+            row.action.replace("_", " "),
+            status="failed" if row.action.endswith("_failed") else "rejected",
+            count=row.count,
+            users=row.users,
+            first_at=row.first_at,
+            last_at=row.last_at,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+# --- numbers ---------------------------------------------------------------------------------------
+
+funnel = named_table(
+    "consent_funnel",
+    column("user_key", UserKeyText),
+    column("outcome", Text),
+    *(
+        column(name, UtcDateTime)
+        for name in (
+            *("asked_at", "shown_at", "opened_at", "returned_at", "declined_at"),
+            *("granted_at", "resumed_at", "answered_at"),
+        )
+    ),
+)
+"""The view: one row for each authorization request."""
+
+STAGES = ("asked", "shown", "opened", "returned", "granted", "resumed", "answered")
+
+
+def stats(connection: Connection, chosen: Filter, now: datetime) -> Row:
+    """Return numbers over what was asked in a period: by default the last seven days."""
+    chosen = _with_period(chosen, now)
+    return {
+        "since": chosen.since,
+        "until": chosen.until or now,
+        "users": _active_users(connection, chosen),
+        "new_users": _count(connection, known, known.c.created_at, chosen),
+        "calls_by_status": _by(connection, deferred_calls.c.status, deferred_calls.c.asked_at, chosen),
+        "calls": _calls(connection, chosen),
+        **_consents(connection, chosen),
+        "asked_to_answered_without_consent": _unasked(connection, chosen),
+        "api_calls_by_outcome": _by(connection, api_calls.c.outcome, api_calls.c.at, chosen),
+        "api_call_milliseconds": _api_times(connection, chosen),
+        "messages_by_status": _by(
+            connection, outgoing_messages.c.status, outgoing_messages.c.created_at, chosen
+        ),
+        "grants_ended_by_reason": _grants_ended(connection, chosen),
+    }
+
+
+def _count(connection: Connection, table: Table, at: Column[datetime], chosen: Filter) -> int:
+    query = select(func.count()).select_from(table).where(*chosen.within(at), *chosen.of_user(table))
+    found: int = connection.execute(query).scalar_one()
+    return found
+
+
+def _by(connection: Connection, which: Column[Any], at: Column[datetime], chosen: Filter) -> dict[str, int]:
+    query = (
+        select(which, func.count())
+        .where(*chosen.within(at), *chosen.of_user(which.table))
+        .group_by(which)
+        .order_by(which)
+    )
+    return {str(value): number for value, number in connection.execute(query)}
+
+
+def _active_users(connection: Connection, chosen: Filter) -> int:
+    query = select(func.count(deferred_calls.c.user_key.distinct())).where(
+        *chosen.within(deferred_calls.c.asked_at), *chosen.of_user(deferred_calls)
+    )
+    found: int = connection.execute(query).scalar_one()
+    return found
+
+
+def _calls(connection: Connection, chosen: Filter) -> list[Row]:
+    """Count the calls by command and outcome, with the median time from asking to the end."""
+    call = deferred_calls.c
+    query = select(call.command, call.status, call.outcome, call.asked_at, call.settled_at).where(
+        *chosen.within(call.asked_at), *chosen.since_id(call.id), *chosen.of_user(deferred_calls)
+    )
+    times: dict[tuple[str, str, str | None], list[float]] = {}
+    counted: dict[tuple[str, str, str | None], int] = {}
+    for row in connection.execute(query):
+        key = (row.command, row.status, row.outcome)
+        counted[key] = counted.get(key, 0) + 1
+        if row.settled_at is not None:
+            times.setdefault(key, []).append(_seconds(row.asked_at, row.settled_at))
+    return [
+        {
+            "command": command,
+            "status": status,
+            "outcome": outcome,
+            "count": number,
+            "median_seconds": _median(times.get((command, status, outcome), [])),
+        }
+        for (command, status, outcome), number in sorted(
+            counted.items(), key=lambda each: (each[0][0], each[0][1], each[0][2] or "")
+        )
+    ]
+
+
+def _consents(connection: Connection, chosen: Filter) -> Row:
+    query = select(funnel).where(
+        *chosen.within(funnel.c.asked_at),
+        *([] if chosen.user is None else [funnel.c.user_key == chosen.user]),
+    )
+    rows = connection.execute(query).all()
+    outcomes: dict[str, int] = {}
+    for row in rows:
+        outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
+    reached = {stage: sum(getattr(row, f"{stage}_at") is not None for row in rows) for stage in STAGES}
+
+    def between(first: str, last: str) -> Row:
+        times = ((getattr(row, f"{first}_at"), getattr(row, f"{last}_at")) for row in rows)
+        return _times(_seconds(start, end) for start, end in times if start is not None and end is not None)
+
+    return {
+        "consents_by_outcome": dict(sorted(outcomes.items())),
+        "consents_that_were": reached,
+        "asked_to_consented": between("asked", "granted"),
+        "consented_to_answered": between("granted", "answered"),
+        "asked_to_answered_with_consent": between("asked", "answered"),
+    }
+
+
+def _unasked(connection: Connection, chosen: Filter) -> Row:
+    """The times of calls that were answered without waiting for a consent."""
+    call = deferred_calls.c
+    query = select(call.asked_at, call.settled_at).where(
+        call.status == CallStatus.SUCCEEDED.value,
+        call.consents == 0,
+        call.suspended_at.is_(None),
+        *chosen.within(call.asked_at),
+        *chosen.since_id(call.id),
+        *chosen.of_user(deferred_calls),
+    )
+    return _times(_seconds(row.asked_at, row.settled_at) for row in connection.execute(query))
+
+
+def _api_times(connection: Connection, chosen: Filter) -> Row:
+    query = select(api_calls.c.milliseconds).where(*chosen.within(api_calls.c.at), *chosen.of_user(api_calls))
+    values = list(connection.execute(query).scalars())
+    found = _percentiles(values)
+    return {"count": len(values), "median": found[0], "p90": found[1]}
+
+
+def _grants_ended(connection: Connection, chosen: Filter) -> dict[str, int]:
+    query = (
+        select(grants.c.end_reason, func.count())
+        .where(
+            grants.c.status == GrantStatus.ENDED.value,
+            *chosen.within(grants.c.ended_at),
+            *chosen.of_user(grants),
+        )
+        .group_by(grants.c.end_reason)
+        .order_by(grants.c.end_reason)
+    )
+    return {str(reason): number for reason, number in connection.execute(query)}
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    return max(0.0, (end - start).total_seconds())
+
+
+def _times(seconds: Iterable[float]) -> Row:
+    values = list(seconds)
+    median, p90 = _percentiles(values)
+    return {"count": len(values), "median_seconds": median, "p90_seconds": p90}
+
+
+def _percentiles(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Return the median and the value that nine of ten do not exceed."""
+    if not values:
+        return None, None
+    ordered = sorted(values)
+    return _median(ordered), round(ordered[max(0, -(-len(ordered) * 9 // 10) - 1)], 1)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return round(statistics.median(values), 1) if values else None
