@@ -426,8 +426,8 @@ PEOPLE: Any = select(
 
 
 def _person(row: Any) -> PersonRow:
-    user, name, created_at, seen_at, grant, scopes, waiting = row
-    return PersonRow(user, name, created_at, seen_at, grant, scopes or frozenset(), waiting)
+    user, name, created_at, seen_at, grant, scopes, waiting_calls = row
+    return PersonRow(user, name, created_at, seen_at, grant, scopes or frozenset(), waiting_calls)
 
 
 def people(connection: Connection, app: str, cursor: str | None = None) -> Listing:
@@ -852,12 +852,14 @@ def story(connection: Connection, app: str, call_id: str) -> Story | None:
         .order_by(_story.c.at)
         .limit(STORY_ROWS + 1)
     )
-    events = [Event(*row) for row in connection.execute(query)]
+    found = [Event(*row) for row in connection.execute(query)]
+    # An opening is in the view as an attempt and as an entry of the audit log, which names the attempt.
+    events = [each for each in found if each.what != "link_opened" or not (each.detail or "").startswith("{")]
     # Of the same moment: the question comes first, and a message last.
     events.sort(key=lambda each: (each.at, each.what != "asked", each.what.startswith("message_")))
     shown = tuple(events[:STORY_ROWS])
     operators = names_of(connection, app, (each.detail or "" for each in shown))
-    return Story(CallRow(*call), shown, len(events) <= STORY_ROWS, operators)
+    return Story(CallRow(*call), shown, len(found) <= STORY_ROWS, operators)
 
 
 # --- calls to the platform -------------------------------------------------------------------------------

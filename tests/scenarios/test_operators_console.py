@@ -105,13 +105,15 @@ async def test_the_story_of_a_call_is_told_from_the_question_to_the_answer(
         "Suspended",
         "Card shown",
         "Link opened",
-        "Authorized",
         "Released",
         "Succeeded",
         "Message sent",
     ]
     positions = [told.index(each) for each in order]
     assert positions == sorted(positions), told
+    # The request and the call are settled and released in one transaction.
+    assert "Authorized" in told[positions[3] : positions[-1]]
+    assert told.count("Link opened") == 1
     (log_id,) = {
         row["log_id"] for row in running.find("api_calls", call_id=call, outcome="insufficient_scope")
     }

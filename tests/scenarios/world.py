@@ -471,7 +471,9 @@ class World:
 def outcome_page(url: str, response: aiohttp.ClientResponse) -> str | None:
     """Return the address of the outcome page that a callback redirects to, which contains no code or state."""
     parts, target = urlsplit(url), response.headers.get("Location", "")
-    if not re.fullmatch("/oauth/[a-z]+/callback", parts.path) or target.startswith("/permissions"):
+    if not re.fullmatch("/oauth/[a-z]+/callback", parts.path) or target.startswith(
+        ("/permissions", "/console")
+    ):
         return None
     assert response.status == 303, (response.status, target)
     assert re.fullmatch(r"/(authorization|login)/[a-z_]+(\?with=[a-z]+)?", target), target
