@@ -294,13 +294,27 @@ def consent_ended(entry: Entry, result: str) -> None:
 def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> None:
     """The platform did not exchange a code. If it did not answer, a chore tries again."""
     reason = f"{refusal.problem.value} {refusal.code}"
-    tell_first(bot, "code exchange failed", reason, attempt=attempt.id, request=attempt.request_id)
+    tell_first(
+        bot,
+        "code exchange failed",
+        reason,
+        detail=refusal.message,
+        attempt=attempt.id,
+        request=attempt.request_id,
+    )
 
 
 def device_failed(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
     """The platform did not give a device code, or no tokens for it."""
     reason = f"{refusal.problem.value} {refusal.code}"
-    tell_first(bot, "device authorization failed", reason, device=device.id, request=device.request_id)
+    tell_first(
+        bot,
+        "device authorization failed",
+        reason,
+        detail=refusal.message,
+        device=device.id,
+        request=device.request_id,
+    )
 
 
 def token_refreshed(entry: Entry) -> None:
@@ -315,7 +329,8 @@ def token_refreshed(entry: Entry) -> None:
 def refresh_failed(bot: Bot, user: UserKey, refusal: TokenRefused) -> None:
     """A token was not refreshed. It is tried again, unless "grant ended" follows."""
     bot.metrics.token_refreshed(user.platform, refusal.problem.value)
-    tell_first(bot, "refresh failed", f"{refusal.problem.value} {refusal.code}", user=str(user))
+    reason = f"{refusal.problem.value} {refusal.code}"
+    tell_first(bot, "refresh failed", reason, detail=refusal.message, user=str(user))
 
 
 def grant_ended(entry: Entry) -> None:
