@@ -303,7 +303,6 @@ deferred_calls = Table(
     ),
     partial("ix_deferred_calls_message", "app", "message_id", where="message_id IS NOT NULL"),
     Index("ix_deferred_calls_user_key", "user_key", "id"),
-    Index("ix_deferred_calls_newest", "app", "id"),
     # Most calls have none. SQLite would take an index in which one value, NULL, is most frequent for useless.
     partial("ix_deferred_calls_request_id", "request_id", where="request_id IS NOT NULL"),
     comment="Commands that users sent: each runs once, or waits for what it lacks",
@@ -447,7 +446,6 @@ authorization_requests = Table(
     partial("ix_authorization_requests_expiry", "app", "expires_at", where="status = 'open'"),
     partial("ix_authorization_requests_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_authorization_requests_user_key", "user_key", "id"),
-    Index("ix_authorization_requests_newest", "app", "id"),
     comment="Requests for scopes: at most one is open for each user, and each has a card",
 )
 

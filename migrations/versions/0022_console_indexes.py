@@ -1,4 +1,4 @@
-"""Indexes for the console: the rows of an app from the newest on, in a database that several apps share.
+"""Indexes for the console: the users and grants of an app, in a database that several apps share.
 
 Their columns never change, so that they cost an update nothing. The index of failed calls to the platform is in the order
 of its list. The index of calls by request leaves out the many calls without one: counting them as equal, SQLite would
@@ -14,8 +14,6 @@ expands = True
 
 INDEXES = {
     "ix_users_newest": ("users", ["app", "created_at", "user_key"]),
-    "ix_deferred_calls_newest": ("deferred_calls", ["app", "id"]),
-    "ix_authorization_requests_newest": ("authorization_requests", ["app", "id"]),
     "ix_grants_of_app": ("grants", ["app", "user_key"]),
 }
 

@@ -165,15 +165,16 @@ async def test_every_page_is_there_in_both_languages_without_inline_code(
 
 async def test_every_link_leads_somewhere(world: Console):
     session = await world.session(BOSS)
-    waiting, seen = set(await world.paths()), set[str]()
-    while waiting and len(seen) < 150:
-        path = waiting.pop()
+    waiting, seen = await world.paths(), set[str]()
+    while waiting and len(seen) < 80:
+        path = waiting.pop(0)
+        if path in seen:
+            continue
         seen.add(path)
         status, html = await world.get(path, session)
         assert status == 200, path
-        found = {unescape(each) for each in re.findall(r'href="(/console[^"#]*)"', html)}
-        waiting |= found - seen
-    assert {path.partition("?")[0] for path in seen} >= set(console.PAGES) - {console.CHECK, console.REVOKE}
+        waiting += sorted({unescape(each) for each in re.findall(r'href="(/console[^"#]*)"', html)} - seen)
+    assert {path.partition("?")[0] for path in seen} >= set(console.PAGES)
 
 
 async def test_charts_have_their_numbers_as_text(world: Console):
