@@ -276,7 +276,7 @@ def free_or_not(where: str, problem: OSError | None) -> Finding:
 async def bot(settings: Settings, surroundings: FindSurroundings) -> Sequence[Finding]:
     """Report which replicas run, and what the one on this machine says about itself."""
     # With a port of its own, health is served there alone.
-    port = getattr(settings, "metrics_port", None) or settings.port
+    port = settings.metrics_port or settings.port
     origin = local_origin(settings.host, port)
     health, ready = await asyncio.gather(
         *(probe(DIRECT, "GET", f"{origin}{path}") for path in ("/healthz", "/readyz"))

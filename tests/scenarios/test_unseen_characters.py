@@ -45,6 +45,8 @@ async def test_what_nobody_sees_is_not_stored(world: World):
     await world.control("people", open_id=wei.open_id, name=f"{ODD}Wei{ODD}")
     await world.authorized(sam, f"/task {ODD}one\ntwo {NEEDED}{ODD}")
     await world.answer_to(await world.say(sam, f"nonsense{ODD} of mine {NEEDED}"), "Sorry, I don't know")
+    # A call that waits: what its user wrote is erased when it ends.
+    await world.fresh_card(wei, await world.say(wei, f"/task {ODD}one\ntwo {NEEDED}{ODD}"))
     for said in (
         "/task",
         "/search",
@@ -121,12 +123,19 @@ async def test_doctor_and_the_log_spell_out_what_the_platform_says(world: World)
 
 async def test_only_the_part_of_a_non_command_that_the_answer_repeats_is_stored(world: World):
     await world.start()
+    # What is stored is erased when the call ends: this keeps it.
+    world.change("CREATE TABLE stored (arguments TEXT)")
+    world.change(
+        "CREATE TRIGGER keep AFTER INSERT ON deferred_calls "
+        "BEGIN INSERT INTO stored VALUES (NEW.arguments); END"
+    )
     secret = "my bank card is 4711 and my diagnosis is private"
     said = f"dear diary, today I thought for a long time about many things: {secret}"
     answer = await world.answer_to(await world.say(world.sam, said), "Sorry, I don't know")
-    call = world.only("deferred_calls")
-    assert call["arguments"] == f"{said[:59].rstrip()}…"
-    assert call["arguments"] in text_of(answer.content)
+    [stored] = [row["arguments"] for row in world.rows("SELECT arguments FROM stored")]
+    assert stored == f"{said[:59].rstrip()}…"
+    assert stored in text_of(answer.content)
+    assert world.only("deferred_calls")["arguments"] == ""
     # The word of a command that takes nothing else, and of one that takes but a word.
     for word in ("help", "Me", "tasks", "Agenda", "permissions", "cancel", "revoke"):
         asked = await world.say(world.sam, f"{word} thoughts that are nobody's business, {secret}")
