@@ -358,7 +358,7 @@ WAITING_FOR_ADMINISTRATORS = View(
         ("waiting_since", "waits.created_at", "When they were first missing"),
         ("calls", "count(calls.id)", "Calls that wait for any of them"),
         ("users", "count(DISTINCT calls.user_key)", "Users whose calls wait"),
-        ("commands", "{list}", "The commands that wait, with commas; NULL: none waits any longer"),
+        ("commands", "{list}", "The commands that wait, with commas; NULL: none waits at the moment"),
         ("last_asked_at", "max(calls.asked_at)", "When the latest of these calls was asked"),
     ],
     """FROM scope_waits AS waits
