@@ -43,7 +43,7 @@ async def examine(loaded: OperatorSettings, apps: Sequence[str]) -> Examined:
     exposed = [sentences(line, "warn", "database") for line in settings.exposed_database(loaded.database_url)]
     schema = Finding("ok", "database", "reachable, with the schema of this release")
     if newer is not None:
-        schema = Finding("warn", "database", newer.rstrip("."), "Replace this program by the newer one.")
+        schema = sentences(newer, "warn", "database")
     found = [schema, *exposed, *found]
     found.append(await encryption_keys(loaded))
     try:
