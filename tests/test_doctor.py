@@ -19,6 +19,7 @@ from bot.sandbox.lark.sample_tenant import sample_tenant
 from bot.sandbox.lark.server import build_platform
 from bot.sandbox.lark.tenant import ScopeSwitch, Tenant
 from bot.store.keyring import new_key
+from tests.documented_checks import DOCUMENTED_CHECKS
 from tests.ports import free_port
 
 REPLICA = "here-1-abcdef"
@@ -49,6 +50,7 @@ class Patient:
         found: dict[str, list[Finding]] = {}
         for each in await doctor.examine({**self.environment, **environment}):
             assert "\n" not in str(each)
+            assert each.subject in DOCUMENTED_CHECKS
             found.setdefault(each.subject, []).append(each)
         return found
 
