@@ -599,7 +599,7 @@ async def test_what_the_running_bot_says_of_itself(world: World):
     while not await is_up():
         await asyncio.sleep(0.05)
     checked = await checkup(world)
-    checked.says("bot", "fail", "events is down", "other brand")
+    checked.says("bot", "fail", "events are down", "other brand")
 
 
 async def test_the_emulator_delivers_only_what_the_app_is_subscribed_to(world: World):
