@@ -165,7 +165,7 @@ def parser() -> Parser:
             "what failed, how often and since when",
             "that failed",
             None,
-            "an HTTP status, or failed, undeliverable",
+            "an HTTP status, a code, or a status such as failed or undeliverable",
         ),
     ):
         listing = add(name, run, summary)

@@ -26,6 +26,7 @@ UNAVAILABLE = frozenset({502, 503, 504})
 RESULT_PATH = "/authorization/"
 """Where a callback without parameters redirects to."""
 START = "Start `bot run`, then run `bot doctor` again."
+FIX_DATABASE = "Fix the database first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,23 @@ class Surroundings:
     @property
     def running(self) -> list[SeenReplica]:
         return running(self.facts, self.apps)
+
+    @property
+    def not_running(self) -> str:
+        """Why the bot may not answer, if no running one is known."""
+        if self.facts is None:
+            return "without the database, `bot doctor` cannot tell whether `bot run` is running"
+        return "no `bot run` serves this database"
+
+    @property
+    def start(self) -> str:
+        """What to do if no running bot is known."""
+        return FIX_DATABASE if self.facts is None else START
+
+    @property
+    def may_run_here(self) -> bool:
+        """Whether the bot may be running on this machine."""
+        return self.facts is None or any(each.host == socket.gethostname() for each in self.running)
 
     @property
     def listens(self) -> str:
@@ -82,9 +100,8 @@ def recognize(answer: Answer, around: Surroundings) -> Own | Other | None:
         fix = "Restart it with this release, which says who it is."
         return Other("of an earlier release, which does not say who it is", fix, "warn")
     if around.facts is None:
-        return Other(
-            f"({instance}); whether it is this one cannot be told", "Fix the database first.", "warn"
-        )
+        reason = f"({instance}); without the database, `bot doctor` cannot tell whether it is this one"
+        return Other(reason, FIX_DATABASE, "warn")
     replica = next((each for each in around.facts.replicas if each.id == instance), None)
     if replica is None:
         fix = "Fix BOT_PUBLIC_URL, or the proxy, if the bot of this database should answer, else BOT_DATABASE_URL."
@@ -175,7 +192,7 @@ def unreachable_address(public: str, failure: Failure, around: Surroundings) -> 
         verdict: Verdict = "FAIL" if around.running else "warn"
         return Finding(verdict, PUBLIC_URL, f"{message}, and the bot listens on port {port}", fix)
     if not around.running:
-        return Finding("warn", PUBLIC_URL, f"{message}, and no `bot run` serves this database", START)
+        return Finding("warn", PUBLIC_URL, f"{message}, and {around.not_running}", around.start)
     fix = (
         f"Make the proxy, or the network, lead from there to {around.listens}. If only this network cannot reach its own "
         f"public address, open {public}/healthz from another one."
@@ -186,7 +203,7 @@ def unreachable_address(public: str, failure: Failure, around: Surroundings) -> 
 def proxy_alone(public: str, health: Answer, around: Surroundings) -> Finding:
     message = f"a proxy answers at {public}, but does not reach the bot (HTTP {health.status})"
     if not around.running:
-        return Finding("warn", PUBLIC_URL, f"{message}: no `bot run` serves this database", START)
+        return Finding("warn", PUBLIC_URL, f"{message}; {around.not_running}", around.start)
     return Finding("FAIL", PUBLIC_URL, message, f"Make the proxy forward to {around.listens}.")
 
 
@@ -239,23 +256,33 @@ def judge_port(
     where: str, answer: Answer | Failure, problem: OSError | None, around: Surroundings
 ) -> Finding:
     if isinstance(answer, Failure):
-        return free_or_not(where, problem)
+        return free_or_not(where, problem, around)
     port = where.rpartition(":")[2]
     fix = f"Stop it (`ss -ltnp 'sport = :{port}'` names it), or set BOT_PORT to another port."
     match recognize(answer, around):
         case Own(replica=replica):
             return Finding("ok", PORT, f"{replica.id} listens on {where}")
-        case Other(reason=reason, verdict=verdict):
-            return Finding(verdict, PORT, f"{where} is taken by a bot {reason}", fix)
+        case Other(verdict="FAIL", reason=reason):
+            return Finding("FAIL", PORT, f"{where} is taken by a bot {reason}", fix)
+        case Other(reason=reason, fix=remedy, verdict=verdict):
+            # It may be this one, which must not be stopped.
+            return Finding(verdict, PORT, f"{where} is answered by a bot {reason}", remedy)
     if is_from_bot(answer):
         return Finding("ok", PORT, f"a bot listens on {where}")
     return Finding("FAIL", PORT, f"{where} is taken by another program: {answer.description}", fix)
 
 
-def free_or_not(where: str, problem: OSError | None) -> Finding:
+def free_or_not(where: str, problem: OSError | None, around: Surroundings) -> Finding:
     port = where.rpartition(":")[2]
     if problem is None:
         return Finding("ok", PORT, f"{where} is free for `bot run`")
+    if problem.errno == errno.EADDRINUSE and around.may_run_here:
+        fix = (
+            f"See which one it is: `ss -ltnp 'sport = :{port}'`. If it is the bot, look at its log; if not, stop it, or "
+            "set BOT_PORT to another port."
+        )
+        message = f"{where} is taken by a program that does not answer HTTP, perhaps the bot itself"
+        return Finding("FAIL", PORT, message, fix)
     if problem.errno == errno.EADDRINUSE:
         fix = f"Stop it (`ss -ltnp 'sport = :{port}'` names it), or set BOT_PORT to another port."
         return Finding("FAIL", PORT, f"{where} is taken by another program, which does not answer HTTP", fix)
@@ -286,7 +313,7 @@ async def bot(settings: Settings, surroundings: FindSurroundings) -> Sequence[Fi
         return []
     replicas = around.running
     if not replicas:
-        return [Finding("warn", BOT, "no `bot run` serves this database", START)]
+        return [Finding("warn", BOT, around.not_running, around.start)]
     names = ", ".join(f"{each.id} on {each.host}" for each in replicas[:5])
     more = f" and {len(replicas) - 5} more" if len(replicas) > 5 else ""
     found = [Finding("ok", BOT, f"{len(replicas)} running: {names}{more}")]
@@ -309,7 +336,7 @@ def readiness(ready: Answer) -> Iterable[Finding]:
                 shown(fields.get(f"{name}_down_since")),
                 shown(fields.get(f"{name}_down_because")),
             )
-            message = f"the running bot says that {what} is down"
+            message = f"the running bot says that {what} {'are' if what.endswith('events') else 'is'} down"
             message += (f" since {since}" if since else "") + (f": {because}" if because else "")
             fix = "See the other checks; the bot's log says since when and why."
             yield Finding("FAIL" if state == "down" else "warn", BOT, message, fix)

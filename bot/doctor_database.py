@@ -43,7 +43,7 @@ async def examine(loaded: OperatorSettings, apps: Sequence[str]) -> Examined:
     exposed = [sentences(line, "warn", "database") for line in settings.exposed_database(loaded.database_url)]
     schema = Finding("ok", "database", "reachable, with the schema of this release")
     if newer is not None:
-        schema = Finding("warn", "database", newer.rstrip("."), "Replace this program by the newer one.")
+        schema = sentences(newer, "warn", "database")
     found = [schema, *exposed, *found]
     found.append(await encryption_keys(loaded))
     try:
@@ -66,7 +66,8 @@ def database_file(url: str) -> list[Finding]:
         fix = f"Create it with `mkdir -p {folder}`, or fix BOT_DATABASE_URL."
         return [Finding("FAIL", FILE, f"the folder {folder} does not exist", fix)]
     problems = [*permission_problems(file, folder), *space_problems(folder)]
-    return problems or [Finding("ok", FILE, f"{file} is writable, with enough free space")]
+    what = f"{file} is writable" if file.exists() else f"none yet; the folder {folder} is writable"
+    return problems or [Finding("ok", FILE, f"{what}, with enough free space")]
 
 
 def permission_problems(file: Path, folder: Path) -> Iterable[Finding]:
@@ -131,8 +132,10 @@ async def encryption_keys(loaded: OperatorSettings) -> Finding:
         )
     except BotError as error:
         return error_finding("encryption keys", error)
-    message = "they open the stored values" if known else "nothing is sealed yet"
-    return Finding("ok", "encryption keys", f"{len(loaded.encryption_keys)}, and {message}")
+    count = len(loaded.encryption_keys)
+    keys, open_ = ("1 key", "opens") if count == 1 else (f"{count} keys", "open")
+    message = f"{keys}, which {open_} the stored values" if known else f"{keys}; nothing is sealed yet"
+    return Finding("ok", "encryption keys", message)
 
 
 def foreign_keys(loaded: OperatorSettings, facts: Facts) -> Iterable[Finding]:

@@ -275,8 +275,8 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
         Finding(
             "FAIL",
             subject,
-            f"{names} cannot run: {' or '.join(clause)} is not enabled for user identity",
-            f"Enable it: {platform.console_link(frozenset({clause[0]}))}",
+            f"{names} cannot run: {not_enabled(clause)} for user identity",
+            f"Enable {clause[0]}: {platform.console_link(frozenset({clause[0]}))}",
         )
         for clause, names in absent.items()
     ]
@@ -307,6 +307,15 @@ def requirements(commands: Registry) -> dict[Clause, str]:
 def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]:
     """Return the clauses of which no alternative is enabled."""
     return {clause: names for clause, names in needs.items() if enabled.isdisjoint(clause)}
+
+
+def not_enabled(clause: Clause) -> str:
+    """Say that none of a clause's alternatives is enabled."""
+    if len(clause) == 1:
+        return f"{clause[0]} is not enabled"
+    if len(clause) == 2:
+        return f"neither {clause[0]} nor {clause[1]} is enabled"
+    return f"none of {', '.join(clause[:-1])} and {clause[-1]} is enabled"
 
 
 @dataclass(frozen=True, slots=True)

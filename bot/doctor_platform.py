@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from bot.core.network import Network
 from bot.core.response_values import parse_json_object
 from bot.core.unseen_characters import one_line
-from bot.doctor_bot import START, UNAVAILABLE, Surroundings, is_from_bot
+from bot.doctor_bot import UNAVAILABLE, Surroundings, is_from_bot
 from bot.doctor_probes import MAX_SHOWN, Answer, Failure, probe
 from bot.findings import Finding, clock_finding
 
@@ -50,11 +50,12 @@ def misrouted(url: str, answer: Answer | Failure, around: Surroundings) -> Findi
     if isinstance(answer, Failure):
         if around.running:
             return Finding("FAIL", WEBHOOK, f"{url} does not answer: {answer.reason}", forward)
-        return Finding("warn", WEBHOOK, f"not checked: {url} does not answer", START)
+        return Finding("warn", WEBHOOK, f"not checked: {url} does not answer", around.start)
     if is_refusal(answer) or (answer.status == 200 and parse_json_object(answer.body) is not None):
         return None
     if answer.status in UNAVAILABLE and not around.running:
-        return Finding("warn", WEBHOOK, f"not checked: nothing is behind {url} (HTTP {answer.status})", START)
+        message = f"not checked: nothing is behind {url} (HTTP {answer.status})"
+        return Finding("warn", WEBHOOK, message, around.start)
     if is_from_bot(answer) and answer.status in {404, 405}:
         return Finding("FAIL", WEBHOOK, f"the running bot does not receive events at {url}", RESTART)
     if 300 <= answer.status < 400:

@@ -48,9 +48,10 @@ class Answer:
     def description(self) -> str:
         """What it is, for a message."""
         media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        kind = {"text/html": "an HTML page", "application/json": "JSON"}.get(media_type, "something else")
+        kinds = {"text/html": "an HTML page", "application/json": "JSON", "text/plain": "plain text"}
+        kind = kinds.get(media_type) or one_line(media_type, MAX_SHOWN)
         server = one_line(self.headers.get("Server", ""), MAX_SHOWN)
-        return f"HTTP {self.status}, {kind}{f' from {server}' if server else ''}"
+        return f"HTTP {self.status}{f', {kind}' if kind else ''}{f' from {server}' if server else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,11 @@ def test_help_lists_every_command_and_answers_at_once(bot: Operator) -> None:
     assert min(took) < 0.15
 
 
+def test_the_help_of_errors_says_what_its_status_may_be(bot: Operator) -> None:
+    told = " ".join(bot("errors", "--help").stdout.split())
+    assert "an HTTP status, a code, or a status such as failed or undeliverable" in told
+
+
 def test_bot_run_help_lists_the_settings(bot: Operator) -> None:
     done = bot("run", "--help")
     assert "BOT_ENCRYPTION_KEYS" in done.stdout

@@ -11,12 +11,15 @@ import pytest
 from aiohttp import web
 
 from bot import doctor, settings
+from bot.doctor_lark import not_enabled
+from bot.doctor_probes import Answer
 from bot.findings import Finding
 from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.sample_tenant import sample_tenant
 from bot.sandbox.lark.server import build_platform
 from bot.sandbox.lark.tenant import ScopeSwitch, Tenant
 from bot.store.keyring import new_key
+from tests.documented_checks import DOCUMENTED_CHECKS
 from tests.ports import free_port
 
 REPLICA = "here-1-abcdef"
@@ -47,6 +50,7 @@ class Patient:
         found: dict[str, list[Finding]] = {}
         for each in await doctor.examine({**self.environment, **environment}):
             assert "\n" not in str(each)
+            assert each.subject in DOCUMENTED_CHECKS
             found.setdefault(each.subject, []).append(each)
         return found
 
@@ -186,14 +190,52 @@ async def test_an_unreachable_platform_is_named(patient: Patient) -> None:
 async def test_a_database_without_tables_is_named_with_its_remedy(patient: Patient, tmp_path: Path) -> None:
     found = await patient.examined(BOT_DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/none.db")
     assert failed(found) == {"database"}
-    assert found["public URL"][0].verdict == "warn"  # which bot answers cannot be told
     assert "`bot db upgrade`" in str(found["database"][0])
+    (file,) = found["database file"]
+    assert (file.verdict, file.message) == (
+        "ok",
+        f"none yet; the folder {tmp_path} is writable, with enough free space",
+    )
+
+
+async def test_a_bot_that_answers_while_the_database_cannot_be_read_is_not_to_be_stopped(
+    patient: Patient, tmp_path: Path
+) -> None:
+    """Which bot it is cannot be told, and most likely it is this one."""
+    found = await patient.examined(BOT_DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/none.db")
+    for subject in ("port", "public URL"):
+        (finding,) = found[subject]
+        assert (finding.verdict, finding.fix) == ("warn", "Fix the database first.")
+        assert REPLICA in finding.message
+        assert "cannot tell whether it is this one" in finding.message
+
+
+async def test_a_bot_that_does_not_answer_while_the_database_cannot_be_read_need_not_be_started(
+    patient: Patient, tmp_path: Path
+) -> None:
+    """It may be running: nothing but the database says so."""
+    port = str(free_port())
+    found = await patient.examined(
+        BOT_DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/none.db",
+        BOT_PORT=port,
+        BOT_PUBLIC_URL=f"http://localhost:{port}",
+        LARK_EVENTS="webhook",
+        LARK_ENCRYPT_KEY="k",
+    )
+    for subject in ("public URL", "webhook"):
+        (finding,) = found[subject]
+        assert (finding.verdict, finding.fix) == ("warn", "Fix the database first.")
+        assert "no `bot run`" not in finding.message
+    assert "cannot tell whether `bot run` is running" in found["public URL"][0].message
 
 
 async def test_looking_does_not_give_the_database_its_keys(patient: Patient) -> None:
-    assert "nothing is sealed yet" in (await patient.examined())["encryption keys"][0].message
-    found = await patient.examined(BOT_ENCRYPTION_KEYS=base64.urlsafe_b64encode(bytes(32)).decode())
-    assert "nothing is sealed yet" in found["encryption keys"][0].message
+    assert (await patient.examined())["encryption keys"][0].message == "1 key; nothing is sealed yet"
+    other = base64.urlsafe_b64encode(bytes(32)).decode()
+    found = await patient.examined(BOT_ENCRYPTION_KEYS=other)
+    assert found["encryption keys"][0].message == "1 key; nothing is sealed yet"
+    found = await patient.examined(BOT_ENCRYPTION_KEYS=f"{other},{new_key()}")
+    assert found["encryption keys"][0].message == "2 keys; nothing is sealed yet"
 
 
 async def test_where_a_leaked_code_could_sign_somebody_in_it_is_said_and_nothing_fails(
@@ -228,8 +270,33 @@ async def test_a_command_whose_scopes_are_not_enabled_is_named_with_the_page_tha
     for scope in ("task:task:read", "task:task:write"):
         patient.tenant.app.scopes[scope] = ScopeSwitch(user=False, tenant=False)
     found = (await patient.examined())["scopes"]
-    assert any("/tasks" in each.message for each in found)
+    (tasks,) = (each for each in found if "/tasks" in each.message)
+    assert "neither task:task:read nor task:task:write is enabled for user identity" in tasks.message
+    assert tasks.fix.startswith("Enable task:task:read: ")
     assert "/auth?q=" in found[-1].fix
+
+
+def test_scopes_of_which_none_is_enabled_are_listed_as_a_person_would() -> None:
+    assert not_enabled(("a",)) == "a is not enabled"
+    assert not_enabled(("a", "b")) == "neither a nor b is enabled"
+    assert not_enabled(("a", "b", "c")) == "none of a, b and c is enabled"
+
+
+@pytest.mark.parametrize(
+    ("headers", "description"),
+    [
+        (
+            {"Content-Type": "text/html; charset=utf-8", "Server": "nginx"},
+            "HTTP 404, an HTML page from nginx",
+        ),
+        ({"Content-Type": "text/plain; charset=utf-8", "Server": "x"}, "HTTP 404, plain text from x"),
+        ({"Content-Type": "image/PNG"}, "HTTP 404, image/png"),
+        ({"Server": "Python/3.11"}, "HTTP 404 from Python/3.11"),
+        ({}, "HTTP 404"),
+    ],
+)
+def test_an_answer_is_described_by_what_it_is(headers: dict[str, str], description: str) -> None:
+    assert Answer(404, headers, b"", 0.1, None).description == description
 
 
 async def test_any_alternative_suffices(patient: Patient) -> None:
@@ -291,7 +358,7 @@ async def test_files_with_secrets_that_everybody_can_read_are_pointed_out(
         (
             {"events": "down", "events_down_because": "no TLS", "events_down_since": "2026-01-31T09:00:00Z"},
             "FAIL",
-            "events is down since 2026-01-31T09:00:00Z: no TLS",
+            "events are down since 2026-01-31T09:00:00Z: no TLS",
         ),
         ({"database": "down"}, "FAIL", "database is down"),
         (

@@ -196,6 +196,19 @@ def test_links_of_the_readme_lead_to_files() -> None:
         assert (ROOT / "".join(target)).exists()
 
 
+def test_what_the_readme_says_of_the_folders_exists() -> None:
+    tree = README.partition("## How it is built")[2].split("```")[1]
+    folder, found = ROOT, []
+    for line in tree.strip().splitlines():
+        folder = folder if line.startswith("  ") else ROOT
+        found += [
+            folder / each for each in re.findall(r"[a-z_]+(?:\.py|/)", re.split(r" {2,}", line.strip())[0])
+        ]
+        folder = ROOT / "bot" if line == "bot/" else folder
+    assert len(found) > 10
+    assert [str(each) for each in found if not each.exists()] == []
+
+
 @pytest.mark.parametrize("command", ["bot sandbox", "pytest -q -n 6 --dist worksteal"])
 def test_both_ways_to_begin_are_one_line_each(command: str) -> None:
     lines = [

@@ -50,12 +50,15 @@ def require(connection: Connection) -> str:
 
 
 def newer_note(found: str) -> str | None:
-    """Return a sentence about a database that is newer than this program, which can use it; None if it is not newer."""
+    """Return what to say of a database that is newer than this program, which can use it; None if it is not newer.
+
+    The first sentence says what was found, the second what to do.
+    """
     if found == REVISION:
         return None
     return (
-        f"The database is at revision {found}, which only adds to revision {REVISION} of this program: the program can "
-        "use it, but replace it by the newer one soon."
+        f"The database is at revision {found}, which only adds to this program's revision {REVISION}, so this program "
+        "can use it. Replace the program with the newer one soon."
     )
 
 
@@ -128,8 +131,8 @@ def _is_denied(error: ProgrammingError) -> bool:
 
 INSUFFICIENT_PRIVILEGE = "42501"
 SCHEMA_HINT = (
-    "Restore a backup, or correct the schema as described in docs/operating.md under “A schema that differs”, and run "
-    "`bot db upgrade` again."
+    "Restore a backup, or correct the schema as described in docs/operating.md under “A schema that differs”; then run "
+    "`bot db upgrade`."
 )
 SHOWN_DIFFERENCES = 3
 

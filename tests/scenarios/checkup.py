@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from tests.documented_checks import DOCUMENTED_CHECKS
+
 from .world import World
 
 KEYS = ["check", "verdict", "message", "fix", "platform"]
@@ -61,6 +63,7 @@ async def checkup(world: World, **settings: str) -> Checkup:
     found = json.loads(out)
     for each in found:
         assert list(each) == KEYS
+        assert each["check"] in DOCUMENTED_CHECKS
         assert each["verdict"] in {"ok", "warn", "fail"}
         assert each["verdict"] == "ok" or each["fix"], f"nothing says what to do: {each}"
         assert len(each["message"]) <= 600

@@ -14,6 +14,7 @@ from bot.store.revision import REVISION
 from tests.bot_process import bot
 from tests.store.test_schema_differences import release
 
+from .checkup import checkup
 from .world import World
 
 VERSION = version("bot-that-asks")
@@ -91,6 +92,7 @@ async def test_a_schema_that_differs_stops_the_start_with_one_line(
         code, told, errors = await world.cli(*command)
         assert (code, told, len(errors.splitlines())) == (1, "", 1)
         assert named in errors
+        assert errors.endswith("; then run `bot db upgrade`.\n")
     _, told, _ = await world.cli("doctor")
     assert named in told
 
@@ -139,6 +141,9 @@ async def test_an_older_program_that_restarts_on_a_schema_that_only_grew_serves_
         assert (code, errors) == (0, "")
         assert "9001" in told
         assert REVISION in told
+    found = (await checkup(world)).says("database", "warn", "9001", REVISION)
+    assert found["message"].endswith("so this program can use it")
+    assert found["fix"] == "Replace the program with the newer one soon."  # said once
 
 
 @pytest.mark.parametrize("marker", ["", "expands = False"])

@@ -332,6 +332,8 @@ def test_a_database_of_an_edited_revision_is_named_and_can_be_corrected(
         upgrade(empty_database_url, Keyring([new_key()]))
     assert "\n" not in f"{found.value} {found.value.hint}"
     assert "A schema that differs" in found.value.hint
+    # Not "again": `bot db check` and `bot run` say the same.
+    assert found.value.hint.endswith("; then run `bot db upgrade`.")
     assert revision._in_transaction(empty_database_url, as_text) == before
     execute(empty_database_url, *documented(history))
     upgrade(empty_database_url, Keyring([new_key()]))
@@ -406,6 +408,9 @@ async def test_an_older_program_works_on_a_schema_that_only_gained(
         assert note is not None
         assert "9001" in note
         assert revision.REVISION in note
+        found, _, advice = note.partition(". ")
+        assert found.endswith("so this program can use it")
+        assert advice == "Replace the program with the newer one soon."
     database = await open_database(database_url, Keyring([new_key()]))
     await database.close()
 
