@@ -392,7 +392,7 @@ def paths_for_browsers_and_platforms() -> set[str]:
 def test_the_ingress_of_kubernetes_leads_to_every_page_and_not_to_what_is_for_operators() -> None:
     (rule,) = the("Ingress")["spec"]["rules"]
     paths = {each["path"] for each in rule["http"]["paths"]}
-    assert paths - {"/console"} == paths_for_browsers_and_platforms()
+    assert paths == paths_for_browsers_and_platforms()
     assert not paths & (FOR_OPERATORS | {"/"})
     for each in rule["http"]["paths"]:
         assert each["pathType"] == "Prefix"

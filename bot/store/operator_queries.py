@@ -231,8 +231,8 @@ class Filter:
     def of_user(self, table: FromClause) -> list[ColumnElement[bool]]:
         return [] if self.user is None else [table.c.user_key == self.user]
 
-    def in_status(self, status: ColumnElement[str]) -> list[ColumnElement[bool]]:
-        return [status.in_(self.statuses)] if self.statuses else []
+    def in_status(self, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
+        return [column.in_(self.statuses)] if self.statuses else []
 
     def since_id(self, row_id: Column[str]) -> list[ColumnElement[bool]]:
         """The condition, by the ids that sort by time, that a row is not older than what it records.

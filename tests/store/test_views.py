@@ -158,7 +158,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
          "created_at": ago(hours=9), "settled_at": NOW},
     ],
     "audit_log": [
-        {"at": NOW, "action": action, "user_key": USERS["anna"], "subject_kind": kind, "subject_id": subject,
+        {"action": action, "user_key": USERS["anna"], "subject_kind": kind, "subject_id": subject,
          "detail": "{}", "app": "lark:cli_1"}
         for action, kind, subject in (
             ("call_suspended", "call", "c1"), ("request_opened", "request", "r1"), ("grant_stored", "attempt", "a1"),
@@ -199,7 +199,10 @@ async def filled(database: Database) -> Database:
 
 def insert_rows_on(c: Connection) -> None:
     for table, rows in ROWS.items():
-        for row in rows:
+        # The audit log takes only rows of the moment, and this module may have been imported long before.
+        dated = {"at": datetime.now(UTC)} if table == "audit_log" else {}
+        for each in rows:
+            row = each | dated
             columns = ", ".join(row)
             values = ", ".join(f":{name}" for name in row)
             c.execute(
@@ -523,6 +526,9 @@ def with_own_ids(statement: str) -> str:
     }
     for example, own in replaced.items():
         statement = statement.replace(example, own)
+    # The hour of an outage, from and until.
+    for hour, at in (("10:00", ago(days=2)), ("11:00", NOW)):
+        statement = re.sub(rf"'\d{{4}}-\d\d-\d\d {hour}'", f"'{at:%Y-%m-%d %H:%M}'", statement)
     return re.sub(r"'\d{4}-\d\d-\d\d'", f"'{ago(days=2):%Y-%m-%d}'", statement)
 
 
