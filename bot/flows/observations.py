@@ -22,7 +22,7 @@ from bot.core.api import (
     Unreachable,
     in_one_word,
 )
-from bot.core.calls import CallStatus, DeferredCall
+from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.cards import Face
 from bot.core.events import (
     AppStopped,
@@ -226,6 +226,22 @@ def call_suspended(entry: Entry) -> None:
 
 def call_resumed(entry: Entry) -> None:
     tell("call resumed", command=entry.detail.get("command"), consents=entry.detail.get("consents"))
+
+
+def call_retried(call: DeferredCall, reason: str) -> None:
+    """A call that waits for an administrator is tried again, though the platform has just refused it.
+
+    The first release of a wait is told by the audit log, as "call resumed".
+    """
+    if call.attempts:
+        with correlation.of_call(call):
+            tell(
+                "call retried",
+                command=call.command,
+                waits_for=WaitsFor.ADMINISTRATOR.value,
+                attempt=call.attempts + 1,
+                reason=reason,
+            )
 
 
 def call_ended(entry: Entry, status: CallStatus) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -173,6 +174,38 @@ async def test_each_line_of_a_story_has_its_call_whatever_else_happens(world: Wo
         }
         assert any("/calendar/" in line["path"] and line["status"] == 200 for line in requests)
         assert all(line["level"] == "debug" and line["milliseconds"] >= 0 for line in requests)
+
+
+WAITING_FOR_ADMINISTRATORS = "SELECT calls, users, commands FROM waiting_for_administrators"
+
+
+async def test_what_waits_for_an_administrator_still_does_while_the_platform_is_away(world: World):
+    """The list contradicts the refusal, so the bot tries again by itself: each time is told, but not in an outage."""
+    await world.start()
+    await world.authorized(world.sam)
+    body = {
+        "code": 99991672,
+        "msg": "Access denied. One of the following scopes is required: [task:task:read]",
+    }
+    refusing = await world.trouble({"path": "/open-apis/task"}, "status", status=400, body=body)
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "administrator")
+    waiting = world.rows(WAITING_FOR_ADMINISTRATORS)
+    assert waiting == [{"calls": 1, "users": 1, "commands": "tasks"}]
+    away = await world.trouble({"path": "/"}, "drop_before")
+    await world.until(lambda: "the platform cannot be reached" in log_of(world), "the outage")
+    for _ in range(60):  # longer than the first pauses
+        await asyncio.sleep(0.2)
+        assert world.rows(WAITING_FOR_ADMINISTRATORS) == waiting
+    await world.lift(refusing, away)
+    assert len(await world.answers_to(asked, 2, patience=40)) == 2
+    call = world.only("deferred_calls", message_id=asked)["id"]
+    retried = [line for line in told(world) if line["message"] == "call retried"]
+    assert {
+        (line["call"], line["message_id"], line["command"], line["waits_for"], line["level"])
+        for line in retried
+    } == {(call, asked, "tasks", "administrator", "info")}
+    assert [line["reason"] for line in retried] == ["the list shows its scopes"] * len(retried)
 
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
