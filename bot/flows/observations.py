@@ -292,7 +292,7 @@ def card_not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent) ->
 
 
 def link_opened(entry: Entry) -> None:
-    tell("link opened", request=entry.subject_id, attempt=entry.detail.get("attempt"))
+    tell("link opened", request=entry.subject_id, authorization_attempt=entry.detail.get("attempt"))
 
 
 def consent_ended(entry: Entry, result: str) -> None:
@@ -304,7 +304,17 @@ def consent_ended(entry: Entry, result: str) -> None:
         gained=joined(entry.detail.get("gained")),
         lost=joined(entry.detail.get("lost")),
         by=entry.detail.get("by"),
+        request=entry.detail.get("request"),
+        **ids_of_opening(entry),
     )
+
+
+def ids_of_opening(entry: Entry) -> dict[str, Any]:
+    """Return the id of the opening of a link, or of the device code, that an entry is about."""
+    field = {"attempt": "authorization_attempt", "device_authorization": "device"}.get(
+        entry.subject_kind or ""
+    )
+    return {field: entry.subject_id} if field is not None else {}
 
 
 def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> None:
@@ -315,7 +325,7 @@ def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> None:
         "code exchange failed",
         reason,
         detail=refusal.message,
-        attempt=attempt.id,
+        authorization_attempt=attempt.id,
         request=attempt.request_id,
     )
 
