@@ -86,8 +86,8 @@ def listed(scopes: ScopeSet) -> str:
 def event_accepted(bot: Bot, event: Event) -> None:
     """An event was recorded and carried out."""
     count_event(bot, event, "accepted")
-    action = event.action if isinstance(event, CardClicked) else None
-    tell("event accepted", kind=KINDS[type(event)], action=action)
+    action, card = (event.action, event.message_id) if isinstance(event, CardClicked) else (None, None)
+    tell("event accepted", kind=KINDS[type(event)], action=action, card=card)
 
 
 def call_accepted(bot: Bot, event: MessageReceived, call: NewCall) -> None:

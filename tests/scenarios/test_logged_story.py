@@ -183,6 +183,27 @@ async def test_each_line_of_a_story_has_its_call_whatever_else_happens(world: Wo
         assert all(line["level"] == "debug" and line["milliseconds"] >= 0 for line in requests)
 
 
+async def test_a_click_has_the_call_of_its_card_and_the_message_of_that(world: World):
+    """The card is another message. Another process than the one that suspended the call accepts the click."""
+    await world.start(BOT_LOG_FORMAT="json")
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    await world.drawn()
+    assert await world.stop() == 0
+    await world.start()
+    await world.not_now(world.sam, card)
+    await world.until(lambda: world.count("deferred_calls", message_id=asked, status="cancelled"), "the end")
+    call = world.only("deferred_calls", message_id=asked)["id"]
+    (clicked,) = (line for line in told(world) if line.get("kind") == "click")
+    assert clicked["user"].endswith(world.sam.open_id)
+    assert [clicked[name] for name in ("call", "message_id", "card", "action")] == [
+        call,
+        asked,
+        card.message_id,
+        "not_now",
+    ]
+
+
 WAITING_FOR_ADMINISTRATORS = "SELECT calls, users, commands FROM waiting_for_administrators"
 
 
