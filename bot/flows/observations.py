@@ -41,7 +41,7 @@ from bot.core.messages import MessageStatus, NotSent, Sent
 from bot.core.oauth import TokenRefused
 from bot.core.people import UserKey
 from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
-from bot.core.scopes import ScopeSet, named
+from bot.core.scopes import ScopeSet, clauses
 from bot.core.secrets import NotSecret
 from bot.flows import correlation, entry_metrics
 from bot.flows.clock import utc_now
@@ -198,7 +198,7 @@ def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
     }
     match exchange.outcome:
         case InsufficientScope(requirement=requirement) | AppScopeMissing(requirement=requirement):
-            fields["scopes"] = listed(named(requirement))
+            fields["scopes"] = ",".join(clauses(requirement))
         case Unreachable(reason=reason):
             return request_failed(bot, call, reason, fields)
         case RateLimited():
@@ -270,9 +270,10 @@ def key_missing(bot: Bot, call: DeferredCall) -> None:
     tell_first(bot, "another replica has the key of this call", "key", command=call.command)
 
 
-def reaction_failed(bot: Bot, message: str, problem: NotSent) -> None:
-    """A message was not acknowledged by a reaction, or an answered one still has it."""
-    tell_first(bot, message, problem.reason, logging.INFO)
+def reaction_failed(bot: Bot, message: str, problem: NotSent, call_id: str, message_id: str) -> None:
+    """The message of a call was not acknowledged by a reaction, or an answered one still has it."""
+    with correlation.bind(call=call_id, message_id=message_id):
+        tell_first(bot, message, problem.reason, logging.INFO)
 
 
 # --- authorization --------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ LOOP = """
 event accepted kind=message command=tasks chat=direct call=CALL message_id=MESSAGE event=EVENT user=USER
 call started command=tasks call=CALL message_id=MESSAGE user=USER
 refused by the platform reason=insufficient_scope method=GET path=/open-apis/task/v2/tasks status=400 code=99991679 \
-log_id=LOG attempt=1 scopes=task:task:read,task:task:write call=CALL message_id=MESSAGE user=USER
-call suspended command=tasks waits_for=authorization needs=task:task:read,task:task:write request=REQUEST \
+log_id=LOG attempt=1 scopes=task:task:read|task:task:write call=CALL message_id=MESSAGE user=USER
+call suspended command=tasks waits_for=authorization needs=task:task:read|task:task:write request=REQUEST \
 call=CALL message_id=MESSAGE user=USER
 card shown face=waiting scopes=offline_access,task:task:read request=REQUEST card=CARD \
 call=CALL message_id=MESSAGE user=USER
@@ -181,6 +181,22 @@ async def test_each_line_of_a_story_has_its_call_whatever_else_happens(world: Wo
         }
         assert any("/calendar/" in line["path"] and line["status"] == 200 for line in requests)
         assert all(line["level"] == "debug" and line["milliseconds"] >= 0 for line in requests)
+
+
+async def test_a_message_that_cannot_be_marked_as_read_is_told_with_its_call(world: World):
+    await world.start(BOT_LOG_FORMAT="json")
+    await world.authorized(world.sam)
+    body = {"code": 231002, "msg": "No permission to react"}
+    refused = await world.trouble({"path": "*/reactions*"}, "status", status=400, body=body)
+    slow = await world.trouble({"path": "/open-apis/task"}, "delay", seconds=4)
+    asked = await world.say(world.sam, "/tasks")
+    await world.struck(refused)
+    await world.lift(slow)
+    await world.answer_to(asked)
+    await world.until(lambda: "reaction not added" in log_of(world), "the line")
+    (line,) = (line for line in told(world) if line["message"] == "reaction not added")
+    call = world.only("deferred_calls", message_id=asked)["id"]
+    assert (line["call"], line["message_id"], line["level"]) == (call, asked, "info")
 
 
 async def test_a_click_has_the_call_of_its_card_and_the_message_of_that(world: World):
