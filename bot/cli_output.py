@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeGuard
@@ -137,7 +137,11 @@ TABLES: Mapping[str, Table] = {
         below=(("latest: log id", "log_id"), ("call", "call_id")),
     ),
     "explain.waiting": _table(
-        _whole("asked", "asked_at"), *_STATE, _column("needs", "needs"), below=(("call", "id"),)
+        _whole("asked", "asked_at"),
+        *_STATE,
+        _column("needs", "needs"),
+        _column("why", "why"),
+        below=(("fails since", "first_failed_at"), ("call", "id")),
     ),
     "explain.recent_calls": _table(
         _whole("asked", "asked_at"),
@@ -159,6 +163,10 @@ TABLES: Mapping[str, Table] = {
     ),
 }
 """The tables, by the name of the command or part. JSON, and a wide table, contain every field."""
+INTERNAL: Mapping[str, Collection[str]] = {
+    "explain.open_request": {"user_key", "card_wanted", "card_shown", "card_attempts"}
+}
+"""Facts of a part that only JSON and a wide answer contain."""
 STORY = "explain"
 """The answer whose empty facts are left out."""
 
@@ -175,6 +183,8 @@ def as_text(name: str, answer: Row | Sequence[Row], room: Layout | None = None) 
         for each, value in answer.items()
         if _is_section(value)
     ]
+    if not room.wide:
+        facts = {each: value for each, value in facts.items() if each not in INTERNAL.get(name, ())}
     if name.startswith(STORY):
         facts = {each: value for each, value in facts.items() if shown(value) not in EMPTY}
     return "\n\n".join([*([_facts(facts, room)] if facts else []), *sections])

@@ -307,6 +307,7 @@ REQUEST_COLUMNS = (
     asked.c.reasons,
     asked.c.created_at,
     asked.c.opened_at,
+    asked.c.declined_on_page_at,
     asked.c.expires_at,
     asked.c.settled_at,
     asked.c.failure,

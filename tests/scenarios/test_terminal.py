@@ -137,6 +137,36 @@ async def test_an_event_that_made_no_call_and_what_nobody_knows(world: World):
         assert err.count("\n") == 1
 
 
+async def test_why_each_call_waits_is_told_and_who_declined_on_the_page(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    fault = await world.trouble({"path": "*/task/v2/tasks*"}, "status", status=500)
+    retried = await world.say(world.sam, "/tasks")
+    await world.struck(fault)
+    declined = await world.say(world.sam, "/agenda")
+    card = await world.fresh_card(world.sam, declined)
+    await world.consent(world.sam, card, "refuse")
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE declined_on_page_at IS NOT NULL"),
+        "the refusal",
+    )
+    await world.until(lambda: world.find("deferred_calls", message_id=retried, status="queued"), "a pause")
+    story = await told(world, "explain", world.sam.open_id)
+    why = {row["message_id"]: (row["why"], row["first_failed_at"] is not None) for row in story["waiting"]}
+    assert why == {
+        retried: ("the platform failed: the call is retried", True),
+        declined: ("declined on the page of the platform, and not authorized since", False),
+    }
+    require("requests", story["open_request"] | {"name": None})
+    assert story["open_request"]["declined_on_page_at"]
+    code, out, _ = await world.cli("explain", world.sam.open_id)
+    assert code == 0
+    for expected in ("the platform failed: the call is retried", "fails since", "declined on page at"):
+        assert "".join(expected.split()) in "".join(out.split()), out
+    assert "card wanted" not in out
+    assert "card wanted" in (await world.cli("explain", world.sam.open_id, "--wide"))[1]
+
+
 async def test_a_timeline_has_a_period_and_a_limit(world: World):
     await world.start()
     await the_loop(world)
