@@ -241,7 +241,7 @@ RECENT = 10
 def explain(connection: Connection, what: str, subject: Subject, now: datetime, chosen: Filter) -> Row:
     """Return all about a subject: its user's profile and grant, what waits and why, and one timeline, the latest last.
 
-    The limit and the period of `chosen` are those of the timeline.
+    The period of `chosen` is that of the timeline; its limit applies to what waits as well.
     """
     user = subject.user
     chosen = replace(chosen, user=user)
@@ -250,6 +250,7 @@ def explain(connection: Connection, what: str, subject: Subject, now: datetime, 
         select(*CALL_COLUMNS)
         .where(_of(subject, deferred_calls, deferred_calls.c.id), LIVE_CALL)
         .order_by(deferred_calls.c.asked_at, deferred_calls.c.id)
+        .limit(chosen.limit)
     )
     open_request = REQUESTS.where(_requests_of_subject(subject), LIVE_REQUEST)
     return {
