@@ -177,6 +177,10 @@ def parser() -> Parser:
             metavar="STATUS",
             help=f"only these, separated by commas: {words}",
         )
+        if name == "users":
+            listing.add_argument(
+                "--scope", type=text, metavar="SCOPE", help="only those whose grant has this scope"
+            )
         add_limit(listing, "how many")
         add_output_options(listing)
     numbers = add("stats", stats, "numbers over a period: calls, consents, times from asking to the answer")
@@ -555,7 +559,7 @@ def filter_of(c: Connection, chosen: argparse.Namespace) -> Filter:
             raise NoSingleMatch(named, candidates(c, found))
         (user,) = found
     limit, statuses = getattr(chosen, "limit", 100), getattr(chosen, "status", ())
-    return Filter(since, until, user, statuses, limit)
+    return Filter(since, until, user, statuses, limit, getattr(chosen, "scope", None))
 
 
 def read(work: Callable[[Connection], T]) -> T:

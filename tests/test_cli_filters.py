@@ -170,6 +170,14 @@ def test_a_list_of_some_statuses(
     assert {row["user_key"] for row in json.loads(done.stdout)} == expected
 
 
+def test_the_users_whose_grant_has_a_scope(busy_bot: Operator) -> None:
+    (granted,) = (row for row in json.loads(busy_bot("users", "--json").stdout) if row["scopes"])
+    scope = granted["scopes"][0]
+    for wanted, expected in ((scope, [granted]), (scope[:-1], []), ("%", []), ('"', []), ("", [])):
+        done = busy_bot("users", "--scope", wanted, "--json")
+        assert (done.returncode, json.loads(done.stdout)) == (0, expected), wanted
+
+
 def test_since_and_until_are_the_first_moment_and_the_first_after(busy_bot: Operator) -> None:
     (call,) = json.loads(busy_bot("calls", "--json").stdout)
     at = call["asked_at"]
