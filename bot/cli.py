@@ -177,6 +177,10 @@ def parser() -> Parser:
             metavar="STATUS",
             help=f"only these, separated by commas: {words}",
         )
+        if name == "users":
+            listing.add_argument(
+                "--scope", type=text, metavar="SCOPE", help="only those whose grant has this scope"
+            )
         add_limit(listing, "how many")
         add_output_options(listing)
     numbers = add("stats", stats, "numbers over a period: calls, consents, times from asking to the answer")
@@ -193,7 +197,7 @@ def parser() -> Parser:
         "request, or of the platform's log",
     )
     add_period(story, "that happened")
-    add_limit(story, "how many entries of the timeline")
+    add_limit(story, "how many entries of the timeline, and calls that wait")
     add_output_options(story)
 
     add_user_argument(add("export", export, "print all that is stored about a user as JSON, without secrets"))
@@ -272,7 +276,7 @@ def add_output_options(command: Parser) -> None:
 
 
 def add_period(command: Parser, what: str) -> None:
-    times = "a time, a date, today, or how long ago, such as 2h or 3d"
+    times = "a time such as 09:30, a date, today, or how long ago, such as 2h or 3d"
     command.add_argument(
         "--since", type=cli_filters.since, metavar="TIME", help=f"only {what} since then: {times}"
     )
@@ -555,7 +559,7 @@ def filter_of(c: Connection, chosen: argparse.Namespace) -> Filter:
             raise NoSingleMatch(named, candidates(c, found))
         (user,) = found
     limit, statuses = getattr(chosen, "limit", 100), getattr(chosen, "status", ())
-    return Filter(since, until, user, statuses, limit)
+    return Filter(since, until, user, statuses, limit, getattr(chosen, "scope", None))
 
 
 def read(work: Callable[[Connection], T]) -> T:
@@ -570,9 +574,13 @@ def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:
 
     room = cli_output.layout(wide=chosen.wide)
     print(cli_output.as_json(answer) if chosen.json else cli_output.as_text(chosen.command, answer, room))
+    limit = getattr(chosen, "limit", None)
     rows = answer.get("timeline") if isinstance(answer, Mapping) else answer
-    if isinstance(rows, Sequence) and len(rows) == getattr(chosen, "limit", None):
+    if isinstance(rows, Sequence) and len(rows) == limit:
         complain(f"note: only the latest {len(rows)} are shown (--limit).")
+    waiting = answer.get("waiting") if isinstance(answer, Mapping) else None
+    if isinstance(waiting, Sequence) and len(waiting) == limit:
+        complain(f"note: only the {len(waiting)} calls that wait longest are shown (--limit).")
     return DONE
 
 

@@ -10,10 +10,14 @@ from datetime import UTC, datetime, time, timedelta
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 DURATION = re.compile(r"(?:(\d{1,6})([smhdw]))+", re.ASCII)
 PART = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2})?", re.ASCII)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DAYS = {"today": 0, "yesterday": 1}
 
-EXAMPLES = "write a time such as 2026-11-28T09:30, 2026-11-28T09:30Z, 2026-11-28 or today, or an age such as 2h or 3d"
+EXAMPLES = (
+    "write a time such as 09:30 (today), 2026-11-28T09:30, 2026-11-28T09:30Z, 2026-11-28 or today, "
+    "or an age such as 2h or 3d"
+)
 
 
 def since(text: str) -> datetime:
@@ -29,7 +33,12 @@ def until(text: str) -> datetime:
 def _read(text: str, *, end_of_day: bool) -> datetime:
     written = text.strip()
     try:
-        found = _ago(written) or _day(written, end_of_day=end_of_day) or datetime.fromisoformat(written)
+        found = (
+            _ago(written)
+            or _day(written, end_of_day=end_of_day)
+            or _time_of_day(written)
+            or datetime.fromisoformat(written)
+        )
         # A time without a zone is local.
         return found.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -41,6 +50,13 @@ def _ago(text: str) -> datetime | None:
         return None
     parts = [timedelta(**{UNITS[unit]: int(count)}) for count, unit in PART.findall(text.lower())]
     return datetime.now(UTC) - sum(parts, timedelta())
+
+
+def _time_of_day(text: str) -> datetime | None:
+    """Return this time of today, by the local time zone."""
+    if not TIME_OF_DAY.fullmatch(text):
+        return None
+    return datetime.combine(datetime.now().astimezone().date(), time.fromisoformat(text.zfill(len("09:30"))))
 
 
 def _day(text: str, *, end_of_day: bool) -> datetime | None:

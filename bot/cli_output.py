@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeGuard
@@ -137,7 +137,11 @@ TABLES: Mapping[str, Table] = {
         below=(("latest: log id", "log_id"), ("call", "call_id")),
     ),
     "explain.waiting": _table(
-        _whole("asked", "asked_at"), *_STATE, _column("needs", "needs"), below=(("call", "id"),)
+        _whole("asked", "asked_at"),
+        *_STATE,
+        _column("needs", "needs"),
+        _column("why", "why"),
+        below=(("fails since", "first_failed_at"), ("call", "id")),
     ),
     "explain.recent_calls": _table(
         _whole("asked", "asked_at"),
@@ -159,6 +163,12 @@ TABLES: Mapping[str, Table] = {
     ),
 }
 """The tables, by the name of the command or part. JSON, and a wide table, contain every field."""
+INTERNAL: Mapping[str, Collection[str]] = {
+    "explain.open_request": {"user_key", "card_wanted", "card_shown", "card_attempts"}
+}
+"""Facts of a part that only JSON and a wide answer contain."""
+HEADINGS: Mapping[str, str] = {"status.trouble": "trouble of the last seven days"}
+"""What facts and parts are called, if not by the name that they have in JSON."""
 STORY = "explain"
 """The answer whose empty facts are left out."""
 
@@ -171,13 +181,15 @@ def as_text(name: str, answer: Row | Sequence[Row], room: Layout | None = None) 
     facts = {each: value for each, value in answer.items() if not _is_section(value)}
     inner = Layout(room.width - GAP, room.wide)
     sections = [
-        f"{_words(each)}\n{_indented(as_text(f'{name}.{each}', value, inner))}"
+        f"{_heading(name, each)}\n{_indented(as_text(f'{name}.{each}', value, inner))}"
         for each, value in answer.items()
         if _is_section(value)
     ]
+    if not room.wide:
+        facts = {each: value for each, value in facts.items() if each not in INTERNAL.get(name, ())}
     if name.startswith(STORY):
         facts = {each: value for each, value in facts.items() if shown(value) not in EMPTY}
-    return "\n\n".join([*([_facts(facts, room)] if facts else []), *sections])
+    return "\n\n".join([*([_facts(name, facts, room)] if facts else []), *sections])
 
 
 def _with_app(shape: Table | None, rows: Sequence[Row]) -> Table | None:
@@ -194,8 +206,12 @@ def _is_section(value: Value) -> TypeGuard[Row | Sequence[Row]]:
     return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
-def _facts(facts: Row, room: Layout) -> str:
-    return _block([(_words(name), [shown(value)]) for name, value in facts.items()], room)
+def _facts(name: str, facts: Row, room: Layout) -> str:
+    return _block([(_heading(name, each), [shown(value)]) for each, value in facts.items()], room)
+
+
+def _heading(name: str, each: str) -> str:
+    return HEADINGS.get(f"{name}.{each}") or _words(each)
 
 
 def _block(lines: Sequence[tuple[str, Sequence[str]]], room: Layout) -> str:
@@ -227,7 +243,7 @@ def table(rows: Sequence[Row], shape: Table | None = None, room: Layout | None =
         return "none"
     shape = shape or Table([_default(name, rows) for name in rows[0]])
     headings = [[column.heading] for column in shape.columns]
-    lines = [[_cell(column, row) for column in shape.columns] for row in rows]
+    lines = [[_cell(column, row, whole=room.wide) for column in shape.columns] for row in rows]
     if room.wide:
         cells = [[" ".join(cell) for cell in line] for line in [headings, *lines]]
         widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
@@ -285,20 +301,20 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(padded(cell, room) for cell, room in zip(cells, widths, strict=True)).rstrip()
 
 
-def _cell(column: Column, row: Row) -> list[str]:
+def _cell(column: Column, row: Row, *, whole: bool = False) -> list[str]:
     """Return what a cell shows, one text for each field that is not empty."""
-    values = [_shown_field(field, row) for field in column.fields]
+    values = [_shown_field(field, row, whole=whole) for field in column.fields]
     return [value for value in values if value not in EMPTY] or values[-1:]
 
 
-def _shown_field(field: Field, row: Row) -> str:
+def _shown_field(field: Field, row: Row, *, whole: bool = False) -> str:
     if isinstance(field, str):
-        return _text(field, row.get(field))
-    return " ".join(text for each in field if (text := _text(each, row.get(each))) not in EMPTY)
+        return _text(field, row.get(field), whole=whole)
+    return " ".join(text for each in field if (text := _text(each, row.get(each), whole=whole)) not in EMPTY)
 
 
-def _text(field: str, value: Value) -> str:
-    if field == "user_key" and isinstance(value, str):
+def _text(field: str, value: Value, *, whole: bool) -> str:
+    if field == "user_key" and isinstance(value, str) and not whole:
         # The open_id distinguishes the users of one app, and the commands accept it.
         return shown(value.rpartition(":")[2])
     if field == "detail" and not value:
@@ -378,11 +394,13 @@ def shown(value: Value) -> str:
         case Mapping():
             return ", ".join(f"{_words(str(name))} {shown(each)}" for name, each in value.items()) or "none"
         case list():
-            # A nested list contains the alternatives of a scope requirement.
-            parts = [
-                " or ".join(map(shown, each)) if isinstance(each, list) else shown(each) for each in value
-            ]
-            return ", ".join(parts) or "none"
+            # A nested list contains the alternatives of a scope requirement, of which all have to be met.
+            if value and all(isinstance(each, list) for each in value):
+                parts = [" or ".join(map(shown, each)) for each in value]
+                if len(parts) > 1:
+                    parts = [f"({part})" if " or " in part else part for part in parts]
+                return " and ".join(parts) or "none"
+            return ", ".join(map(shown, value)) or "none"
     return escape(str(value)) or "-"
 
 

@@ -516,4 +516,4 @@ def test_a_table_that_is_too_wide_wraps_and_cuts_nothing(width: int) -> None:
 
 
 def test_a_requirement_reads_as_alternatives() -> None:
-    assert cli_output.shown([["a:read", "a:write"], ["b"]]) == "a:read or a:write, b"
+    assert cli_output.shown([["a:read", "a:write"], ["b"]]) == "(a:read or a:write) and b"

@@ -74,6 +74,9 @@ def test_a_time_without_a_zone_is_local_and_a_date_lasts_all_day(local_zone: str
     assert cli_filters.since("2026-11-28") == midnight
     assert cli_filters.until("2026-11-28") == midnight + timedelta(days=1)
     assert cli_filters.until("yesterday") == cli_filters.since("today")
+    today = datetime.now().astimezone().date()
+    assert cli_filters.since("09:30") == cli_filters.until("9:30") == cli_filters.since(f"{today}T09:30")
+    assert cli_filters.since("18:50:05") == cli_filters.since(f"{today}T18:50:05")
     # The day on which the clocks change has 25 hours in New York.
     day = cli_filters.until("2026-11-01") - cli_filters.since("2026-11-01")
     assert day == timedelta(hours=25 if local_zone == "America/New_York" else 24)
@@ -92,6 +95,10 @@ def test_a_time_without_a_zone_is_local_and_a_date_lasts_all_day(local_zone: str
         "2026-13-01",
         "2026-02-30",
         "25:00",
+        "9",
+        "09:60",
+        "09:30 yesterday",
+        "\u0669:30",
         "tomorrow",
         "99999999w",
         "\u0662h",
@@ -161,6 +168,14 @@ def test_a_list_of_some_statuses(
     done = busy_bot(command, "--status", status, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert {row["user_key"] for row in json.loads(done.stdout)} == expected
+
+
+def test_the_users_whose_grant_has_a_scope(busy_bot: Operator) -> None:
+    (granted,) = (row for row in json.loads(busy_bot("users", "--json").stdout) if row["scopes"])
+    scope = granted["scopes"][0]
+    for wanted, expected in ((scope, [granted]), (scope[:-1], []), ("%", []), ('"', []), ("", [])):
+        done = busy_bot("users", "--scope", wanted, "--json")
+        assert (done.returncode, json.loads(done.stdout)) == (0, expected), wanted
 
 
 def test_since_and_until_are_the_first_moment_and_the_first_after(busy_bot: Operator) -> None:

@@ -91,6 +91,11 @@ def named(*requirements: Requirement) -> ScopeSet:
     return frozenset(scope for requirement in requirements for clause in requirement for scope in clause)
 
 
+def clauses(requirement: Requirement) -> list[str]:
+    """Return the clauses, all of which are needed, each as its alternatives: `a|b`."""
+    return ["|".join(clause) for clause in requirement]
+
+
 def is_met(requirement: Requirement, held: ScopeSet) -> bool:
     return not missing(requirement, held)
 

@@ -88,7 +88,7 @@ def classify(status: int, fields: Mapping[str, Any]) -> Outcome:
     if code in RATE_LIMITED or status == 429:
         return RateLimited(RATE_LIMIT_WAIT)
     if code in PLATFORM_FAILED or status >= 500:
-        return Unreachable(f"the platform failed ({code or status})", may_have_arrived=True)
+        return Unreachable(f"error {code or status}", may_have_arrived=True)
     if not code and 300 <= status < 400:
         return classify_without_code(status, b"")
     return Refused(status, with_code(code, message), log_id, dict(fields))

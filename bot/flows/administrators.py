@@ -15,6 +15,7 @@ from bot.core.calls import CallStatus, DeferredCall, Wait, WaitsFor
 from bot.core.cards import AdministratorCard
 from bot.core.decisions import PROPAGATION_RETRIES
 from bot.core.errors import LeaseLost
+from bot.core.events import Outage
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent
 from bot.core.oauth import urlsafe
@@ -233,7 +234,10 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     waiting = await only_genuine(bot, found)
     if not waiting and not any(is_recent(bot, wait) for wait in waits):
         return 0
+    outage = platform.outage
     enabled = await platform.enabled_scopes(fresh=True)
+    if enabled is None and is_away(platform, outage) and not asked_by_administrator:
+        return 0
     ready = [call for call in waiting if may_retry(call, enabled, asked=asked_by_administrator)]
     # Where the list cannot be read, the administrator's word stands for it.
     stated = named(*(call.needs for call in ready if call.consents)) if enabled is None else frozenset()
@@ -249,10 +253,21 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     if ready:
         await bot.database.write(release)
         bot.signals.calls.set()
+        for call in ready:
+            observations.call_retried(call, why_retried(enabled, asked=asked_by_administrator))
     if not asked_by_administrator:
         # Not during a click, whose answer would undo the update of a card. The next check follows within seconds.
         await settle_waits(bot, platform, waits, waiting, enabled)
     return len(ready)
+
+
+def is_away(platform: Platform, before: Outage | None) -> bool:
+    """Return whether a request has failed since the outage that was known `before`, because the platform is away.
+
+    A call that is retried then would wait for the platform instead, and be missing where operators look for what an
+    administrator has to do. An outage that no request has met again may be over.
+    """
+    return platform.outage is not None and platform.outage is not before
 
 
 def settle_wait(c: Connection, wait: ScopeWait, now: datetime) -> None:
@@ -270,12 +285,18 @@ def may_retry(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> b
     """Return whether to retry a call that waits for an administrator.
 
     It is retried if the list shows its scopes as enabled or cannot be read, with growing pauses while the platform still
-    refuses. A call that keeps its request, because its page showed an unexplained error, waits until an administrator
-    confirms.
+    refuses. While the platform is away, it is not: see `is_away`. A call that keeps its request, because its page showed
+    an unexplained error, waits until an administrator confirms.
     """
     return not lacking(call.needs, enabled) and (
         asked or (call.request_id is None and call.runs_after <= utc_now())
     )
+
+
+def why_retried(enabled: ScopeSet | None, *, asked: bool) -> str:
+    if asked:
+        return "asked by an administrator"
+    return "the list of scopes cannot be read" if enabled is None else "the list shows its scopes"
 
 
 async def settle_waits(

@@ -22,7 +22,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.times import find_zone
 from bot.core.words import cards as card_words
-from bot.flows import administrators, cards, observations
+from bot.flows import administrators, cards, correlation, observations
 from bot.flows.account import unused_scopes
 from bot.flows.authorize import device
 from bot.flows.authorize.end import cancel_and_answer, cancel_for_administrator, decline
@@ -47,16 +47,20 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
     """Carry out a card's control if the user is allowed to use it, and return what the client shows."""
     now = utc_now()
 
-    def note_click(c: Connection) -> bool:
+    def note_click(c: Connection) -> correlation.bind | None:
         users.seen(c, click.user, language=None, union_id=None, now=now)
         if click.time_zone and find_zone(click.time_zone):
             users.set_time_zone(c, click.user, click.time_zone)
-        return seen_events.record(c, click.user.platform, click.user.app_id, click.event_id, now)
+        if not seen_events.record(c, click.user.platform, click.user.app_id, click.event_id, now):
+            return None
+        return correlation.asker_of(c, bot, click.subject)
 
-    if not await bot.database.write(note_click):
+    asker = await bot.database.write(note_click)
+    if asker is None:
         observations.event_repeated(bot, click)
         return {}
-    observations.event_accepted(bot, click)
+    with asker:
+        observations.event_accepted(bot, click)
     handler = HANDLERS.get(click.action)
     if handler is None:
         return await say(bot, click.user, card_words.CLICK_UNKNOWN, "error")

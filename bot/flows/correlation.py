@@ -11,6 +11,7 @@ from contextvars import ContextVar, Token
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
+from bot.core.events import CardClicked
 from bot.core.people import UserKey
 from bot.store import calls
 
@@ -61,11 +62,11 @@ def of_call(call: DeferredCall | NewCall) -> bind:
 
 
 def of_event(event: Event) -> bind:
-    """Bind the ids of an event from the platform."""
+    """Bind the ids of an event from the platform. The message of a click is a card, and not the user's."""
     user = getattr(event, "user", None)
     return bind(
         event=event.event_id,
-        message_id=getattr(event, "message_id", None),
+        message_id=None if isinstance(event, CardClicked) else getattr(event, "message_id", None),
         user=str(user) if user is not None else None,
     )
 
@@ -87,6 +88,16 @@ def learn(c: Connection, bot: Bot, request_id: str | None) -> None:
     asked = calls.first_of_request(c, request_id)
     if asked is not None:
         bot.askers.remember(request_id, *asked)
+
+
+def asker_of(c: Connection, bot: Bot, subject: str | None) -> bind:
+    """Bind the ids of the call that a clicked card is about: the card shows a call, or a request that calls wait for."""
+    if subject is None:
+        return bind()
+    learn(c, bot, subject)
+    call = None if bot.askers.find(subject) else calls.get(c, subject)
+    call_id, message_id = (call.id, call.message_id) if call else bot.askers.find(subject) or (None, None)
+    return bind(call=call_id, message_id=message_id)
 
 
 def of_message(message: OutgoingMessage) -> bind:

@@ -22,7 +22,7 @@ from bot.core.api import (
     Unreachable,
     in_one_word,
 )
-from bot.core.calls import CallStatus, DeferredCall
+from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.cards import Face
 from bot.core.events import (
     AppStopped,
@@ -41,7 +41,7 @@ from bot.core.messages import MessageStatus, NotSent, Sent
 from bot.core.oauth import TokenRefused
 from bot.core.people import UserKey
 from bot.core.requests import Attempt, AuthorizationRequest, DeviceAuthorization
-from bot.core.scopes import ScopeSet, named
+from bot.core.scopes import ScopeSet, clauses
 from bot.core.secrets import NotSecret
 from bot.flows import correlation, entry_metrics
 from bot.flows.clock import utc_now
@@ -86,8 +86,8 @@ def listed(scopes: ScopeSet) -> str:
 def event_accepted(bot: Bot, event: Event) -> None:
     """An event was recorded and carried out."""
     count_event(bot, event, "accepted")
-    action = event.action if isinstance(event, CardClicked) else None
-    tell("event accepted", kind=KINDS[type(event)], action=action)
+    action, card = (event.action, event.message_id) if isinstance(event, CardClicked) else (None, None)
+    tell("event accepted", kind=KINDS[type(event)], action=action, card=card)
 
 
 def call_accepted(bot: Bot, event: MessageReceived, call: NewCall) -> None:
@@ -198,7 +198,7 @@ def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
     }
     match exchange.outcome:
         case InsufficientScope(requirement=requirement) | AppScopeMissing(requirement=requirement):
-            fields["scopes"] = listed(named(requirement))
+            fields["scopes"] = ",".join(clauses(requirement))
         case Unreachable(reason=reason):
             return request_failed(bot, call, reason, fields)
         case RateLimited():
@@ -228,6 +228,22 @@ def call_resumed(entry: Entry) -> None:
     tell("call resumed", command=entry.detail.get("command"), consents=entry.detail.get("consents"))
 
 
+def call_retried(call: DeferredCall, reason: str) -> None:
+    """A call that waits for an administrator is tried again, though the platform has just refused it.
+
+    The first release of a wait is told by the audit log, as "call resumed".
+    """
+    if call.attempts:
+        with correlation.of_call(call):
+            tell(
+                "call retried",
+                command=call.command,
+                waits_for=WaitsFor.ADMINISTRATOR.value,
+                attempt=call.attempts + 1,
+                reason=reason,
+            )
+
+
 def call_ended(entry: Entry, status: CallStatus) -> None:
     """A call has ended, whichever way."""
     asked_at = entry.detail.get("asked_at")
@@ -254,9 +270,10 @@ def key_missing(bot: Bot, call: DeferredCall) -> None:
     tell_first(bot, "another replica has the key of this call", "key", command=call.command)
 
 
-def reaction_failed(bot: Bot, message: str, problem: NotSent) -> None:
-    """A message was not acknowledged by a reaction, or an answered one still has it."""
-    tell_first(bot, message, problem.reason, logging.INFO)
+def reaction_failed(bot: Bot, message: str, problem: NotSent, call_id: str, message_id: str) -> None:
+    """The message of a call was not acknowledged by a reaction, or an answered one still has it."""
+    with correlation.bind(call=call_id, message_id=message_id):
+        tell_first(bot, message, problem.reason, logging.INFO)
 
 
 # --- authorization --------------------------------------------------------------------------------------------
@@ -276,7 +293,7 @@ def card_not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent) ->
 
 
 def link_opened(entry: Entry) -> None:
-    tell("link opened", request=entry.subject_id, attempt=entry.detail.get("attempt"))
+    tell("link opened", request=entry.subject_id, authorization_attempt=entry.detail.get("attempt"))
 
 
 def consent_ended(entry: Entry, result: str) -> None:
@@ -288,7 +305,17 @@ def consent_ended(entry: Entry, result: str) -> None:
         gained=joined(entry.detail.get("gained")),
         lost=joined(entry.detail.get("lost")),
         by=entry.detail.get("by"),
+        request=entry.detail.get("request"),
+        **ids_of_opening(entry),
     )
+
+
+def ids_of_opening(entry: Entry) -> dict[str, Any]:
+    """Return the id of the opening of a link, or of the device code, that an entry is about."""
+    field = {"attempt": "authorization_attempt", "device_authorization": "device"}.get(
+        entry.subject_kind or ""
+    )
+    return {field: entry.subject_id} if field is not None else {}
 
 
 def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> None:
@@ -299,7 +326,7 @@ def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> None:
         "code exchange failed",
         reason,
         detail=refusal.message,
-        attempt=attempt.id,
+        authorization_attempt=attempt.id,
         request=attempt.request_id,
     )
 

@@ -37,7 +37,7 @@ async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
         return
     reaction = await platform.reactions.react(message.message_id)
     if isinstance(reaction, NotSent):
-        observations.reaction_failed(bot, "reaction not added", reaction)
+        observations.reaction_failed(bot, "reaction not added", reaction, message.call_id, message.message_id)
         await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
         if reaction.recalled:
             bot.note_recall(message.call_id, message.user)
@@ -54,7 +54,9 @@ async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
     if reaction.reaction_id is not None and platform.reactions is not None:
         problem = await platform.reactions.unreact(reaction.message_id, reaction.reaction_id)
         if problem is not None:
-            observations.reaction_failed(bot, "reaction not removed", problem)
+            observations.reaction_failed(
+                bot, "reaction not removed", problem, reaction.call_id, reaction.message_id
+            )
         if problem is not None and problem.retry and reaction.attempts < MAX_REMOVAL_ATTEMPTS:
             return
     await bot.database.write_one(lambda c: reactions.drop(c, reaction.call_id))

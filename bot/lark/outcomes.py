@@ -138,7 +138,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
     if code in TOKEN_REJECTED and not (code == INVALID_TOKEN and says_user_tokens_unsupported(message)):
         return TokenRejected(code, log_id)
     if code in PLATFORM_FAILED or status >= 500:
-        return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
+        return Unreachable(f"error {code}", may_have_arrived=True)
     if code != QUOTA_EXHAUSTED and looks_like_limit(headers, message):
         return RateLimited(retry_after(headers))
     return Refused(code, message, log_id, parsed)

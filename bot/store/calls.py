@@ -26,7 +26,7 @@ from sqlalchemy import (
 from bot.core.calls import CallStatus, DeferredCall, Wait, WaitsFor
 from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
-from bot.core.scopes import named
+from bot.core.scopes import clauses
 from bot.core.secrets import Secret
 from bot.core.unseen_characters import one_line
 from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
@@ -127,7 +127,7 @@ def suspend(connection: Connection, call: DeferredCall, wait: Wait, now: datetim
     if row is not None and not _is_retried(row):
         detail = {
             "waits_for": wait.kind.value,
-            "needs": sorted(named(wait.needs)),
+            "needs": clauses(wait.needs),
             "request": wait.request_id,
         }
         entry = _entry("call_suspended", row, now, **detail, asked_at=_iso(row.asked_at))

@@ -94,7 +94,7 @@ def _api_errors(connection: Connection, chosen: Filter) -> list[Row]:
         error = _error(
             what,
             status=status,
-            code=row.code if row.code is not None else row.outcome,
+            code=row.outcome if row.code is None and row.status is not None else row.code,
             count=row.count,
             users={row.user_key},
             first_at=row.first_at,

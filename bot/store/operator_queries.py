@@ -218,6 +218,8 @@ class Filter:
     statuses: tuple[str, ...] = ()
     limit: int = 100
     """The largest number of rows, the latest first."""
+    scope: str | None = None
+    """One that the user's grant has. Only for lists of users."""
 
     def within(self, at: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
         """The condition that a time is in the period."""
@@ -233,6 +235,11 @@ class Filter:
 
     def in_status(self, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
         return [column.in_(self.statuses)] if self.statuses else []
+
+    def with_scope(self) -> list[ColumnElement[bool]]:
+        if self.scope is None:
+            return []
+        return [type_coerce(grants.c.scopes, Text).contains(json.dumps(self.scope), autoescape=True)]
 
     def since_id(self, row_id: Column[str]) -> list[ColumnElement[bool]]:
         """The condition, by the ids that sort by time, that a row is not older than what it records.
@@ -289,6 +296,7 @@ def users(connection: Connection, chosen: Filter = ALL) -> list[Row]:
             *chosen.within(known.c.seen_at),
             *chosen.of_user(known),
             *chosen.in_status(func.coalesce(grants.c.status, literal_column("'none'"))),
+            *chosen.with_scope(),
         )
         .order_by(known.c.seen_at.desc(), known.c.user_key)
         .limit(chosen.limit)
@@ -307,6 +315,7 @@ REQUEST_COLUMNS = (
     asked.c.reasons,
     asked.c.created_at,
     asked.c.opened_at,
+    asked.c.declined_on_page_at,
     asked.c.expires_at,
     asked.c.settled_at,
     asked.c.failure,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, Text, and_, column, or_, select
+from sqlalchemy import table as named_table
 
 from bot.core.people import UserKey
 from bot.core.requests import RequestStatus
@@ -232,6 +233,7 @@ PERSON_COLUMNS = (
     *(known.c.user_key, known.c.name, known.c.union_id, known.c.language, known.c.time_zone),
     *(known.c.created_at, known.c.seen_at, known.c.quiet_since),
 )
+who_is_waiting = named_table("who_is_waiting", column("call_id", Text), column("why", Text))
 RECENT = 10
 """How many calls and requests of a user are listed. The timeline has its own limit."""
 
@@ -239,7 +241,7 @@ RECENT = 10
 def explain(connection: Connection, what: str, subject: Subject, now: datetime, chosen: Filter) -> Row:
     """Return all about a subject: its user's profile and grant, what waits and why, and one timeline, the latest last.
 
-    The limit and the period of `chosen` are those of the timeline.
+    The period of `chosen` is that of the timeline; its limit applies to what waits as well.
     """
     user = subject.user
     chosen = replace(chosen, user=user)
@@ -248,6 +250,7 @@ def explain(connection: Connection, what: str, subject: Subject, now: datetime, 
         select(*CALL_COLUMNS)
         .where(_of(subject, deferred_calls, deferred_calls.c.id), LIVE_CALL)
         .order_by(deferred_calls.c.asked_at, deferred_calls.c.id)
+        .limit(chosen.limit)
     )
     open_request = REQUESTS.where(_requests_of_subject(subject), LIVE_REQUEST)
     return {
@@ -257,11 +260,18 @@ def explain(connection: Connection, what: str, subject: Subject, now: datetime, 
         "user": _first(connection, select(*PERSON_COLUMNS).where(known.c.user_key == user)),
         "grant": _first(connection, select(*GRANT_COLUMNS).where(grants.c.user_key == user)),
         "open_request": _first(connection, open_request),
-        "waiting": rows_of(connection, waiting),
+        "waiting": _with_reasons(connection, rows_of(connection, waiting)),
         "recent_calls": _calls_of(connection, subject, recent),
         "recent_requests": _requests_of(connection, subject, recent),
         "timeline": timeline(connection, subject, chosen),
     }
+
+
+def _with_reasons(connection: Connection, waiting: list[Row]) -> list[Row]:
+    """Add to each call why it waits, in words."""
+    of_these = who_is_waiting.c.call_id.in_([row["id"] for row in waiting])
+    why = {row.call_id: row.why for row in connection.execute(select(who_is_waiting).where(of_these))}
+    return [row | {"why": why.get(row["id"])} for row in waiting]
 
 
 def _first(connection: Connection, query: Select[Any]) -> Row | None:

@@ -82,12 +82,12 @@ def test_a_refusal_that_names_no_scope_says_so(more):
         (
             504,
             {"code": "ServiceTimeout"},
-            Unreachable("the platform failed (ServiceTimeout)", may_have_arrived=True),
+            Unreachable("error ServiceTimeout", may_have_arrived=True),
         ),
         (
             500,
             {"code": "system.busy"},
-            Unreachable("the platform failed (system.busy)", may_have_arrived=True),
+            Unreachable("error system.busy", may_have_arrived=True),
         ),
         (502, b"<html>bad gateway", Unreachable("no usable response (HTTP 502)", may_have_arrived=True)),
         (200, b"<html>", Unreachable("no usable response (HTTP 200)", may_have_arrived=True)),

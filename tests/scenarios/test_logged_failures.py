@@ -31,12 +31,12 @@ def make_late(world: World) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "code", "reason"),
     [
-        ({"kind": "status", "status": 500}, 500, "500", "the platform failed (500)"),
+        ({"kind": "status", "status": 500}, 500, "500", "error 500"),
         (
             {"kind": "status", "status": 200, "code": 190003},
             200,
             "190003",
-            "the platform failed (190003)",
+            "error 190003",
         ),
         ({"kind": "html"}, 502, None, "no usable response (HTTP 502)"),
         ({"kind": "drop_before"}, None, None, "the connection broke (ServerDisconnectedError)"),

@@ -137,12 +137,52 @@ async def test_an_event_that_made_no_call_and_what_nobody_knows(world: World):
         assert err.count("\n") == 1
 
 
+async def test_why_each_call_waits_is_told_and_who_declined_on_the_page(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    fault = await world.trouble({"path": "*/task/v2/tasks*"}, "status", status=500)
+    retried = await world.say(world.sam, "/tasks")
+    await world.struck(fault)
+    declined = await world.say(world.sam, "/agenda")
+    card = await world.fresh_card(world.sam, declined)
+    await world.consent(world.sam, card, "refuse")
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE declined_on_page_at IS NOT NULL"),
+        "the refusal",
+    )
+    await world.until(lambda: world.find("deferred_calls", message_id=retried, status="queued"), "a pause")
+    story = await told(world, "explain", world.sam.open_id)
+    why = {row["message_id"]: (row["why"], row["first_failed_at"] is not None) for row in story["waiting"]}
+    assert why == {
+        retried: ("the platform failed: the call is retried", True),
+        declined: ("declined on the page of the platform, and not authorized since", False),
+    }
+    require("requests", story["open_request"] | {"name": None})
+    assert story["open_request"]["declined_on_page_at"]
+    code, out, _ = await world.cli("explain", world.sam.open_id)
+    assert code == 0
+    for expected in ("the platform failed: the call is retried", "fails since", "declined on page at"):
+        assert "".join(expected.split()) in "".join(out.split()), out
+    assert "card wanted" not in out
+    assert "card wanted" in (await world.cli("explain", world.sam.open_id, "--wide"))[1]
+
+
 async def test_a_timeline_has_a_period_and_a_limit(world: World):
     await world.start()
     await the_loop(world)
     whole = (await told(world, "explain", world.sam.open_id))["timeline"]
     some = (await told(world, "explain", world.sam.open_id, "--limit", "3"))["timeline"]
     assert some == whole[-3:]
+    await world.fresh_card(world.sam, await world.say(world.sam, "/agenda"))
+    await world.say(world.sam, "/search plans")
+    await world.until(lambda: world.count("deferred_calls", status="suspended") == 2, "both")
+    await world.drawn()
+    waiting = (await told(world, "explain", world.sam.open_id))["waiting"]
+    assert [row["command"] for row in waiting] == ["agenda", "search"]
+    code, out, err = await world.cli("explain", world.sam.open_id, "--limit", "1", "--json")
+    assert (code, json.loads(out)["waiting"]) == (0, waiting[:1])
+    assert "that wait longest" in err
+    whole = (await told(world, "explain", world.sam.open_id))["timeline"]
     assert (await told(world, "explain", world.sam.open_id, "--until", "1h"))["timeline"] == []
     assert len((await told(world, "explain", world.sam.open_id, "--since", "1h"))["timeline"]) == len(whole)
 
@@ -177,6 +217,18 @@ async def test_what_the_platform_failed_at_is_counted_with_its_last_log_id(world
     code, out, _ = await world.cli("errors")
     assert code == 0
     assert "GET /open-apis/task/v2/tasks" in " ".join(out.split())
+
+
+async def test_a_failure_without_an_answer_has_a_status_and_no_code(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    fault = await world.trouble({"path": "*/task/v2/tasks*"}, "drop_before")
+    asked = await world.say(world.sam, "/tasks")
+    await world.struck(fault)
+    await world.lift()
+    await world.answer_to(asked)
+    (row,) = await told(world, "errors", "--status", "no_answer")
+    assert (row["status"], row["code"]) == ("no_answer", None)
 
 
 async def test_failures_of_one_api_count_together_whatever_the_ids_in_its_path(world: World):
@@ -273,6 +325,8 @@ async def test_a_wide_table_has_one_line_a_row_and_every_field(world: World):
         lines = out.splitlines()
         assert len(lines) == len(rows) + 1
         assert all(name.replace("_", " ") in lines[0] for name in rows[0])
+        assert all(any(row["user_key"] in line for line in lines) for row in rows if row["user_key"])
+    assert "trouble of the last seven days" in (await world.cli("status"))[1]
 
 
 # --- names ---------------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
             fail_attempt(c, attempt, "overtaken", now)
         return Completion.LOST
 
-    return Consented(user, attempt.scopes, ("attempt", attempt.id), complete)
+    return Consented(user, attempt.scopes, ("attempt", attempt.id), attempt.request_id, complete)
 
 
 def consented_at(grant: Grant | None) -> datetime | None:

@@ -254,7 +254,7 @@ def consented(device: DeviceAuthorization) -> Consented:
         return Completion.LOST
 
     subject = ("device_authorization", device.id)
-    return Consented(device.user, device.scopes, subject, complete)
+    return Consented(device.user, device.scopes, subject, device.request_id, complete)
 
 
 # --- ending ---------------------------------------------------------------------------------------------------

@@ -100,6 +100,8 @@ class Consented:
     """The scopes that were asked for."""
     subject: tuple[str, str]
     """Kind and id, for the audit log."""
+    request_id: str | None
+    """The authorization request that asked for it, if one did."""
     complete: Callable[[Connection, Grant | None, datetime], Completion]
     """Ends the attempt. Called with the current grant, in the transaction that stores the new one."""
 
@@ -118,10 +120,24 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         match consent.complete(c, before, now):
             case Completion.WITHDRAWN:
                 revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, now)
-                audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=now)
+                audit.write(
+                    c,
+                    "consent_withdrawn",
+                    user=user,
+                    subject=consent.subject,
+                    now=now,
+                    request=consent.request_id,
+                )
                 return AttemptEnd(CallbackResult.CLOSED)
             case Completion.LOST:
-                audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=now)
+                audit.write(
+                    c,
+                    "consent_dropped",
+                    user=user,
+                    subject=consent.subject,
+                    now=now,
+                    request=consent.request_id,
+                )
                 return AttemptEnd(CallbackResult.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         unrequested = granted_scopes.unrequested(c, user) - asked
@@ -136,6 +152,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             user=user,
             subject=consent.subject,
             now=now,
+            request=consent.request_id,
             gained=sorted(granted - held),
             lost=sorted(held - granted),
             scopes=sorted(granted),
