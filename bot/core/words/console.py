@@ -223,11 +223,14 @@ EXAMINED_ERRORS = Words(en="Counted among the latest {number}.", zh="统计最�
 
 # --- people --------------------------------------------------------------------------------------------
 
-SEARCH_PEOPLE = Words(en="Part of a name, or the beginning of an ID", zh="姓名的一部分，或 ID 开头")
+SEARCH_FOR = Words(
+    en="Name, user ID, or the ID of a message, call, request or log entry",
+    zh="姓名、用户 ID，或消息、命令、授权请求、日志的 ID",
+)
 SEARCH = Words(en="Search", zh="搜索")
 CLEAR = Words(en="Clear", zh="清除")
 NO_PEOPLE = Words(en="No one has used the bot yet.", zh="还没有人使用机器人。")
-NO_MATCH = Words(en="No one matches “{text}”.", zh="没有与“{text}”匹配的用户。")
+NO_MATCH = Words(en="No one matches “{text}”, and no ID is the same.", zh="没有与“{text}”匹配的用户或 ID。")
 NO_MATCH_YET = Words(en="No match for “{text}” so far.", zh="目前没有与“{text}”匹配的用户。")
 NAME = Words(en="Name", zh="姓名")
 GRANT = Words(en="Grant", zh="授权")
@@ -297,6 +300,7 @@ REQUEST = Words(en="Request", zh="授权请求")
 ITS_CALLS = Words(en="Its calls", zh="相关命令")
 FILTER = Words(en="Filter", zh="筛选")
 OF_ONE_PERSON = Words(en="of one person", zh="仅此用户")
+OF_ONE_ID = Words(en="with the ID", zh="仅此 ID")
 OF_ONE_REQUEST = Words(en="of one request", zh="仅此授权请求")
 NO_REQUESTS = Words(en="No requests.", zh="没有授权请求。")
 NO_CALLS = Words(en="No calls.", zh="没有命令。")
