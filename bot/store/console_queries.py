@@ -843,6 +843,11 @@ class Story:
     complete: bool
     operators: Mapping[str, str | None]
 
+    @property
+    def api_calls(self) -> Count:
+        """Calls to the platform. `call.attempts` counts from 0 again whenever the call waits."""
+        return Count(sum(each.what == "api_call" for each in self.events), capped=not self.complete)
+
 
 def story(connection: Connection, app: str, call_id: str) -> Story | None:
     """Return what happened to a call of the app, the first event first."""
@@ -857,14 +862,13 @@ def story(connection: Connection, app: str, call_id: str) -> Story | None:
         .order_by(_story.c.at)
         .limit(STORY_ROWS + 1)
     )
-    found = [Event(*row) for row in connection.execute(query)]
-    # An opening is in the view as an attempt and as an entry of the audit log, which names the attempt.
-    events = [each for each in found if each.what != "link_opened" or not (each.detail or "").startswith("{")]
+    events = [Event(*row) for row in connection.execute(query)]
+    complete = len(events) <= STORY_ROWS
     # Of the same moment: the question comes first, and a message last.
     events.sort(key=lambda each: (each.at, each.what != "asked", each.what.startswith("message_")))
     shown = tuple(events[:STORY_ROWS])
     operators = names_of(connection, app, (each.detail or "" for each in shown))
-    return Story(CallRow(*call), shown, len(found) <= STORY_ROWS, operators)
+    return Story(CallRow(*call), shown, complete, operators)
 
 
 # --- what an id names -------------------------------------------------------------------------------------

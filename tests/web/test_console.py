@@ -320,6 +320,21 @@ async def test_the_search_takes_any_id_and_leads_to_the_story(world: Console):
         assert f'action="{console.PEOPLE}"' in (await world.get(path, session))[1]
 
 
+async def test_a_story_counts_the_calls_to_the_platform_and_does_not_begin_with_its_end(world: Console):
+    ((call, number),) = await world.rows(
+        "SELECT call_id, count(*) FROM api_calls WHERE app = 'tiny:app/7' GROUP BY call_id ORDER BY 2 DESC LIMIT 1"
+    )
+    # It waited again: the attempts count from 0.
+    reset = text("UPDATE deferred_calls SET attempts = 0 WHERE id = :call")
+    await world.bot.database.write(lambda c: c.execute(reset, {"call": call}))
+    _, html = await world.get(f"{console.STORY}?call={call}", await world.session(BOSS))
+    assert f"<dt>Calls to the platform</dt><dd>{number}</dd>" in html
+    assert "Attempts" not in html
+    first = html.partition('<ol class="timeline')[2].partition("</li>")[0]
+    assert "Asked" in first
+    assert "Result" not in first
+
+
 async def test_the_search_finds_no_id_of_another_app(world: Console):
     session = await world.session(BOSS)
     for wanted, _ in (await ids_of(world, "other:b")).values():
