@@ -26,6 +26,7 @@ from bot.store.console_queries import (
     GrantFigures,
     Lane,
     Listing,
+    Named,
     Person,
     PlatformError,
     Profile,
@@ -41,6 +42,7 @@ __all__ = [
     "Filter",
     "Lane",
     "Listing",
+    "Named",
     "Overview",
     "Overviews",
     "Person",
@@ -133,6 +135,11 @@ async def people(bot: Bot, app: str, wanted: str | None, cursor: str | None) -> 
     return await bot.database.view(lambda c: console_queries.find_people(c, app, wanted, cursor))
 
 
+async def named_by(bot: Bot, app: str, wanted: str) -> Named | None:
+    """Return what an id of the app names, other than a user."""
+    return await bot.database.view(lambda c: console_queries.named_by(c, app, wanted))
+
+
 async def person(bot: Bot, app: str, user_text: str | None) -> Person | None:
     """Return a user of the app, by their user key."""
     if not user_text:
@@ -156,6 +163,13 @@ async def story(bot: Bot, app: str, call_id: str | None) -> Story | None:
 
 async def errors(bot: Bot, app: str, cursor: str | None) -> Listing:
     return await bot.database.view(lambda c: console_queries.errors(c, app, cursor))
+
+
+async def errors_by_id(bot: Bot, app: str, wanted: str) -> Listing:
+    """Return the calls to the platform with this log id, or of this command."""
+    return await bot.database.view(
+        lambda c: Listing(console_queries.api_calls_by_id(c, app, wanted), older=None)
+    )
 
 
 async def done_for(

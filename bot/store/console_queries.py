@@ -37,6 +37,7 @@ from bot.core.people import UserKey
 from bot.core.scopes import Requirement, ScopeSet, ScopeWaitStatus, named
 from bot.store.column_types import UserKeyText, UtcDateTime
 from bot.store.ids import EPOCH
+from bot.store.operator_stories import ID, find_by_id
 from bot.store.schema import (
     api_calls,
     audit_log,
@@ -842,6 +843,11 @@ class Story:
     complete: bool
     operators: Mapping[str, str | None]
 
+    @property
+    def api_calls(self) -> Count:
+        """Calls to the platform. `call.attempts` counts from 0 again whenever the call waits."""
+        return Count(sum(each.what == "api_call" for each in self.events), capped=not self.complete)
+
 
 def story(connection: Connection, app: str, call_id: str) -> Story | None:
     """Return what happened to a call of the app, the first event first."""
@@ -856,14 +862,49 @@ def story(connection: Connection, app: str, call_id: str) -> Story | None:
         .order_by(_story.c.at)
         .limit(STORY_ROWS + 1)
     )
-    found = [Event(*row) for row in connection.execute(query)]
-    # An opening is in the view as an attempt and as an entry of the audit log, which names the attempt.
-    events = [each for each in found if each.what != "link_opened" or not (each.detail or "").startswith("{")]
+    events = [Event(*row) for row in connection.execute(query)]
+    complete = len(events) <= STORY_ROWS
     # Of the same moment: the question comes first, and a message last.
     events.sort(key=lambda each: (each.at, each.what != "asked", each.what.startswith("message_")))
     shown = tuple(events[:STORY_ROWS])
     operators = names_of(connection, app, (each.detail or "" for each in shown))
-    return Story(CallRow(*call), shown, len(found) <= STORY_ROWS, operators)
+    return Story(CallRow(*call), shown, complete, operators)
+
+
+# --- what an id names -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an id in the search leads to: the first of these that is not None."""
+
+    call: str | None = None
+    request: str | None = None
+    """A request without a call, or with several."""
+    api_calls: str | None = None
+    """An id of calls to the platform whose command is deleted."""
+    user: UserKey | None = None
+    """Whom it concerns."""
+
+
+def named_by(connection: Connection, app: str, wanted: str) -> Named | None:
+    """Find what an id of the app names: a call, a request, a message, an event, or a call to the platform."""
+    if not ID.fullmatch(wanted):
+        return None
+    for subject in find_by_id(connection, wanted, app):
+        of_app = (deferred_calls.c.id.in_(sorted(subject.calls)), deferred_calls.c.app == app)
+        stored = list(connection.execute(select(deferred_calls.c.id).where(*of_app).limit(2)).scalars())
+        if len(stored) == 1:
+            return Named(call=stored[0])
+        if stored and subject.requests:
+            return Named(request=min(subject.requests))
+        if stored:
+            return Named(call=max(subject.calls))
+        if api_calls_by_id(connection, app, wanted):
+            return Named(api_calls=wanted)
+        if subject.user is not None and profile(connection, app, str(subject.user)) is not None:
+            return Named(user=subject.user)
+    return None
 
 
 # --- calls to the platform -------------------------------------------------------------------------------
@@ -924,6 +965,15 @@ def errors(connection: Connection, app: str, cursor: str | None = None) -> Listi
         select(examined.c.at, examined.c.id).order_by(examined.c.at, examined.c.id).limit(1)
     ).one()
     return Listing(tuple(found), cursor_of(last.at, last.id), complete=False)
+
+
+def api_calls_by_id(connection: Connection, app: str, wanted: str) -> tuple[ApiCallRow, ...]:
+    """Return calls to the platform by its log id, by their own id, or by that of their command, the latest first."""
+    for column in (_made.log_id, _made.id, _made.call_id):
+        query = API_CALLS.where(column == wanted, _made.app == app).order_by(_made.at.desc(), _made.id.desc())
+        if found := [ApiCallRow(*row) for row in connection.execute(query.limit(PAGE))]:
+            return tuple(found)
+    return ()
 
 
 def done_for(connection: Connection, user: UserKey, cursor: str | None = None) -> Listing:

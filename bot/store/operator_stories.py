@@ -73,6 +73,8 @@ class Subject:
 
 ID = re.compile(r"[!-~]{4,200}", re.ASCII)
 """What can be the id of something other than a user: no name with a space, and no Chinese one."""
+MANY = 500
+"""How many rows with one id are looked at."""
 
 
 def find(connection: Connection, what: str) -> list[Subject]:
@@ -80,13 +82,14 @@ def find(connection: Connection, what: str) -> list[Subject]:
     people = [Subject("user", each) for each in find_user(connection, what, by_part=True)]
     if len(people) == 1 and what in {str(people[0].user), people[0].user.open_id if people[0].user else ""}:
         return people
-    if ID.fullmatch(what) and (found := _find_by_id(connection, what)):
+    if ID.fullmatch(what) and (found := find_by_id(connection, what)):
         return found
     return people
 
 
-def _find_by_id(connection: Connection, what: str) -> list[Subject]:
-    own_apps = apps(connection)
+def find_by_id(connection: Connection, what: str, app: str | None = None) -> list[Subject]:
+    """Find something other than a user by its id, of one app or of all. Each look-up is by an index."""
+    own_apps = apps(connection) if app is None else [app]
     finders: tuple[Callable[[], list[Subject]], ...] = (
         lambda: _calls_where(connection, "call", deferred_calls.c.id == what),
         lambda: _requests_where(connection, asked.c.id == what),
@@ -99,13 +102,20 @@ def _find_by_id(connection: Connection, what: str) -> list[Subject]:
         lambda: _opening(connection, "device_authorization", device_authorizations, what),
         lambda: _audited(connection, what),
     )
-    return next((found for finder in finders if (found := finder())), [])
+    found = ([each for each in finder() if _is_of(each, app)] for finder in finders)
+    return next((each for each in found if each), [])
+
+
+def _is_of(subject: Subject, app: str | None) -> bool:
+    return app is None or (subject.user is not None and subject.user.app == app)
 
 
 def _calls_where(connection: Connection, kind: str, *conditions: ColumnElement[bool]) -> list[Subject]:
     """Return the calls as one subject for each user."""
     columns = (deferred_calls.c.user_key, deferred_calls.c.id, deferred_calls.c.request_id)
-    rows = connection.execute(select(*columns).where(*conditions).order_by(deferred_calls.c.id)).all()
+    rows = connection.execute(
+        select(*columns).where(*conditions).order_by(deferred_calls.c.id).limit(MANY)
+    ).all()
     return [
         Subject(
             kind,
@@ -123,7 +133,7 @@ def _requests_where(
     query = select(asked.c.id, asked.c.user_key).where(*conditions)
     subjects = []
     for row in connection.execute(query).all():
-        of_request = select(deferred_calls.c.id).where(deferred_calls.c.request_id == row.id)
+        of_request = select(deferred_calls.c.id).where(deferred_calls.c.request_id == row.id).limit(MANY)
         found = frozenset(connection.execute(of_request).scalars())
         subjects.append(Subject(kind, row.user_key, found, frozenset({row.id})))
     return subjects
@@ -147,12 +157,14 @@ def _message(connection: Connection, own_apps: list[str], message_id: str) -> li
     asking = and_(deferred_calls.c.app.in_(own_apps), deferred_calls.c.message_id == message_id)
     if found := _calls_where(connection, "message", asking):
         return found
-    on_card = select(cards.c.request_id).where(cards.c.message_id == message_id)
+    on_card = select(cards.c.request_id).where(cards.c.message_id == message_id, cards.c.app.in_(own_apps))
     if found := _requests_where(connection, asked.c.id.in_(on_card), kind="message"):
         return found
     sent = (outgoing_messages.c.user_key, outgoing_messages.c.call_id, outgoing_messages.c.id)
     row = connection.execute(
-        select(*sent).where(outgoing_messages.c.message_id == message_id).limit(1)
+        select(*sent)
+        .where(outgoing_messages.c.message_id == message_id, outgoing_messages.c.app.in_(own_apps))
+        .limit(1)
     ).one_or_none()
     if row is None:
         return []
@@ -169,7 +181,7 @@ def _opening(connection: Connection, kind: str, table: Table, row_id: str) -> li
 
 def _api_calls_where(connection: Connection, kind: str, *conditions: ColumnElement[bool]) -> list[Subject]:
     rows = connection.execute(
-        select(api_calls.c.user_key, api_calls.c.call_id).where(*conditions).distinct()
+        select(api_calls.c.user_key, api_calls.c.call_id).where(*conditions).distinct().limit(MANY)
     ).all()
     subjects = []
     for row in rows:
@@ -183,6 +195,7 @@ def _audited(connection: Connection, subject_id: str) -> list[Subject]:
         select(audit_log.c.subject_kind, audit_log.c.user_key, audit_log.c.detail)
         .where(audit_log.c.subject_id.is_not(None), audit_log.c.subject_id == subject_id)
         .order_by(audit_log.c.id)
+        .limit(MANY)
     )
     rows = connection.execute(query).all()
     if not rows:

@@ -372,6 +372,7 @@ outgoing_messages = Table(
     partial("ix_outgoing_messages_due", "app", "runs_after", "id", where="status IN ('queued', 'sending')"),
     partial("ix_outgoing_messages_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_outgoing_messages_call_id", "call_id"),
+    partial("ix_outgoing_messages_message_id", "message_id", where="message_id IS NOT NULL"),
     comment="The outbox: a message is recorded here before it is sent",
 )
 
@@ -755,6 +756,7 @@ cards = Table(
     partial("ix_cards_due", "app", "due_at", where="shown < wanted"),
     partial("ix_cards_request_id", "request_id", where="request_id IS NOT NULL", unique=True),
     partial("ix_cards_scope_wait_id", "scope_wait_id", where="scope_wait_id IS NOT NULL", unique=True),
+    partial("ix_cards_message_id", "message_id", where="message_id IS NOT NULL"),
     comment="Cards of authorization requests and of scope waits: what they should show, and what they do",
 )
 

@@ -31,6 +31,7 @@ from bot.flows.console import (
     Event,
     Filter,
     Listing,
+    Named,
     Overview,
     Overviews,
     Person,
@@ -343,8 +344,12 @@ def group_errors(found: Overview) -> list[PlatformError]:
 
 @for_administrators
 async def people(request: web.Request, operator: Operator) -> web.Response:
-    """`GET /console/people`: all, or those who match `?search=`."""
+    """`GET /console/people`: all, or those who match `?search=`. The id of something else leads there."""
     wanted = tidy(request.query.get("search", "")).strip()[:MAX_SEARCH] or None
+    if wanted is not None and parameter(request, "after") is None:
+        named = await console.named_by(request.app[BOT], operator.app, wanted)
+        if named is not None:
+            return login.redirect(url_of(named))
     listing = await console.people(request.app[BOT], operator.app, wanted, parameter(request, "after"))
     return page(
         request,
@@ -355,6 +360,17 @@ async def people(request: web.Request, operator: Operator) -> web.Response:
         search=wanted,
         pager=pager(request, listing, url(PEOPLE, search=wanted)),
     )
+
+
+def url_of(named: Named) -> str:
+    """Return the page that says most about what an id names."""
+    if named.call is not None:
+        return url(STORY, call=named.call)
+    if named.request is not None:
+        return url(CALLS, request=named.request)
+    if named.api_calls is not None:
+        return url(ERRORS, id=named.api_calls)
+    return url(PERSON, user=str(named.user))
 
 
 @for_administrators
@@ -473,10 +489,20 @@ async def story(request: web.Request, operator: Operator) -> web.Response:
 
 @for_administrators
 async def errors(request: web.Request, operator: Operator) -> web.Response:
-    """`GET /console/errors`: the calls to the platform that failed."""
-    listing = await console.errors(request.app[BOT], operator.app, parameter(request, "after"))
+    """`GET /console/errors`: the calls to the platform that failed, or with `?id=` those with this log id."""
+    bot, wanted = request.app[BOT], parameter(request, "id")
+    if wanted is None:
+        listing = await console.errors(bot, operator.app, parameter(request, "after"))
+    else:
+        listing = await console.errors_by_id(bot, operator.app, wanted)
     return page(
-        request, operator, "errors", words.ERRORS, listing=listing, pager=pager(request, listing, ERRORS)
+        request,
+        operator,
+        "errors",
+        words.ERRORS,
+        listing=listing,
+        wanted=wanted,
+        pager=pager(request, listing, ERRORS) if wanted is None else None,
     )
 
 

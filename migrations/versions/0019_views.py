@@ -427,7 +427,7 @@ CALL_STORY = View(
         ),
         ("user_key", "calls.user_key", USER),
         ("detail", "calls.command", "The command, the call to the platform, or the detail of the audit log"),
-        ("result", "calls.status", "What it came to, or where the call stands now"),
+        ("result", "CAST(NULL AS text)", "What it came to; NULL: the event says it"),
         ("log_id", "CAST(NULL AS text)", "The id by which the platform finds it in its logs"),
     ],
     "FROM deferred_calls AS calls",
@@ -474,7 +474,7 @@ CALL_STORY = View(
                 "cards.sent_at",
                 "'card_shown'",
                 "calls.user_key",
-                "calls.request_id",
+                """'{{"request": "' || calls.request_id || '"}}'""",
                 "NULL",
                 "NULL",
             ],
@@ -518,7 +518,8 @@ WHERE attempts.consumed_at IS NOT NULL""",
                 "NULL",
             ],
             """FROM deferred_calls AS calls
-JOIN audit_log AS audit ON audit.subject_id = calls.request_id AND audit.subject_kind = 'request'""",
+JOIN audit_log AS audit ON audit.subject_id = calls.request_id AND audit.subject_kind = 'request'
+    AND audit.action <> 'link_opened'""",
         ),
     ],
 )

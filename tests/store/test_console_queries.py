@@ -317,6 +317,10 @@ OF_ONE: dict[str, Read] = {
     "story": lambda c, app: queries.story(c, app, "c7"),
     "done": lambda c, app: queries.done_for(c, SOMEONE),
     "their calls": lambda c, app: queries.calls(c, app, Filter(user=SOMEONE)),
+    "id of a call": lambda c, app: queries.named_by(c, app, "c77"),
+    "id of a message": lambda c, app: queries.named_by(c, app, "om77"),
+    "id of nothing": lambda c, app: queries.named_by(c, app, "no_such_id"),
+    "errors by id": lambda c, app: queries.api_calls_by_id(c, app, "no_such_id"),
     "calls of a request": lambda c, app: queries.calls(c, app, Filter(request="r7")),
 }
 

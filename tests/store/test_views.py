@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -334,6 +335,24 @@ async def test_a_story_has_all_that_happened_to_a_call(filled: Database) -> None
     assert {row["log_id"] for row in rows} == {None, "L1", "L2"}
     # A call that is deleted leaves what is kept longer.
     assert len(await found(filled, "SELECT * FROM call_story WHERE call_id = 'c99'")) == 2
+
+
+async def test_a_story_tells_each_event_once_and_as_of_its_time(filled: Database) -> None:
+    opened = text(
+        "INSERT INTO audit_log (at, action, user_key, subject_kind, subject_id, detail, app) "
+        "VALUES (:at, 'link_opened', :user, 'request', 'r1', '{}', 'lark:cli_1')"
+    )
+
+    def work(c: Connection) -> None:
+        c.execute(opened, {"at": as_stored(c, NOW), "user": USERS["anna"]})
+
+    await filled.write(work)
+    rows = await found(filled, "SELECT what, detail, result FROM call_story WHERE call_id = 'c1'")
+    assert len([row for row in rows if row["what"] == "link_opened"]) == 2  # the two attempts
+    (asked_row,) = [row for row in rows if row["what"] == "asked"]
+    assert asked_row["result"] is None
+    (shown,) = [row for row in rows if row["what"] == "card_shown"]
+    assert json.loads(shown["detail"]) == {"request": "r1"}
 
 
 async def test_the_health_of_refreshes_and_the_grants_that_end(filled: Database) -> None:

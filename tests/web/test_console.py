@@ -288,6 +288,102 @@ async def test_administrators_of_one_app_find_nothing_of_another(world: Console)
     )[0] == 404
 
 
+async def ids_of(world: Console, app: str) -> dict[str, tuple[str, str]]:
+    """Return an id of each kind in an app, and the call that it belongs to."""
+    queries = {
+        "call": "SELECT id, id FROM deferred_calls WHERE app = :app LIMIT 1",
+        "message": "SELECT message_id, id FROM deferred_calls WHERE app = :app LIMIT 1",
+        "answer": "SELECT message_id, call_id FROM outgoing_messages WHERE app = :app AND kind = 'answer' LIMIT 1",
+        "request": "SELECT request_id, id FROM deferred_calls WHERE app = :app AND request_id IS NOT NULL LIMIT 1",
+        "card": "SELECT cards.message_id, calls.id FROM cards "
+        "JOIN deferred_calls AS calls ON calls.request_id = cards.id WHERE calls.app = :app LIMIT 1",
+        "opening": "SELECT openings.id, calls.id FROM authorization_attempts AS openings "
+        "JOIN deferred_calls AS calls ON calls.request_id = openings.request_id WHERE calls.app = :app LIMIT 1",
+        "log": "SELECT log_id, call_id FROM api_calls WHERE app = :app AND log_id IS NOT NULL LIMIT 1",
+    }
+    return {kind: tuple((await world.rows(query, app=app))[0]) for kind, query in queries.items()}
+
+
+async def location_of(world: Console, path: str, session: str) -> str | None:
+    headers = {"Cookie": f"bot_session={session}"}
+    async with world.client.get(path, headers=headers, allow_redirects=False) as response:
+        assert response.status in {200, 303}
+        return response.headers.get("Location")
+
+
+async def test_the_search_takes_any_id_and_leads_to_the_story(world: Console):
+    session = await world.session(BOSS)
+    for kind, (wanted, call) in (await ids_of(world, "tiny:app/7")).items():
+        path = f"{console.PEOPLE}?{urlencode({'search': f' {wanted} '})}"
+        assert await location_of(world, path, session) == f"{console.STORY}?call={call}", kind
+    for path in (console.PEOPLE, console.REQUESTS, console.CALLS, console.ERRORS):
+        assert f'action="{console.PEOPLE}"' in (await world.get(path, session))[1]
+
+
+async def test_a_story_counts_the_calls_to_the_platform_and_does_not_begin_with_its_end(world: Console):
+    ((call, number),) = await world.rows(
+        "SELECT call_id, count(*) FROM api_calls WHERE app = 'tiny:app/7' GROUP BY call_id ORDER BY 2 DESC LIMIT 1"
+    )
+    # It waited again: the attempts count from 0.
+    reset = text("UPDATE deferred_calls SET attempts = 0 WHERE id = :call")
+    await world.bot.database.write(lambda c: c.execute(reset, {"call": call}))
+    _, html = await world.get(f"{console.STORY}?call={call}", await world.session(BOSS))
+    assert f"<dt>Calls to the platform</dt><dd>{number}</dd>" in html
+    assert "Attempts" not in html
+    first = html.partition('<ol class="timeline')[2].partition("</li>")[0]
+    assert "Asked" in first
+    assert "Result" not in first
+
+
+async def test_the_search_finds_no_id_of_another_app(world: Console):
+    session = await world.session(BOSS)
+    for wanted, _ in (await ids_of(world, "other:b")).values():
+        path = f"{console.PEOPLE}?{urlencode({'search': wanted})}"
+        assert await location_of(world, path, session) is None
+        assert "No one matches" in (await world.get(path, session))[1]
+        status, html = await world.get(f"{console.ERRORS}?{urlencode({'id': wanted})}", session)
+        assert (status, "No errors recorded" in html) == (200, True)
+
+
+async def test_an_id_that_both_apps_have_leads_to_the_call_of_the_own_app(world: Console):
+    mine, theirs = (await ids_of(world, "tiny:app/7"))["message"], (await ids_of(world, "other:b"))["message"]
+    rename = text("UPDATE deferred_calls SET message_id = 'om_shared' WHERE message_id IN (:one, :other)")
+    await world.bot.database.write(lambda c: c.execute(rename, {"one": mine[0], "other": theirs[0]}))
+    path = f"{console.PEOPLE}?search=om_shared"
+    for user, (_, call) in ((BOSS, mine), (CHIEF, theirs)):
+        assert await location_of(world, path, await world.session(user)) == f"{console.STORY}?call={call}"
+
+
+async def test_the_log_id_of_a_call_that_is_deleted_leads_to_the_list_of_errors(world: Console):
+    session = await world.session(BOSS)
+    ((log_id,),) = await world.rows(
+        "SELECT log_id FROM api_calls WHERE app = 'tiny:app/7' AND log_id IS NOT NULL LIMIT 1"
+    )
+    await world.bot.database.write(forget_calls)
+    location = await location_of(world, f"{console.PEOPLE}?search={log_id}", session)
+    assert location == f"{console.ERRORS}?id={log_id}"
+    _, html = await world.get(location, session)
+    assert html.count(log_id) >= 2
+    assert "with the ID" in html
+
+
+def forget_calls(c: Any) -> None:
+    for table in ("outgoing_messages", "deferred_calls"):
+        c.execute(text(f"DELETE FROM {table}"))
+
+
+async def test_a_request_of_several_calls_leads_to_their_list(world: Console):
+    session = await world.session(BOSS)
+    ((request, user),) = await world.rows(
+        "SELECT request_id, user_key FROM deferred_calls WHERE app = 'tiny:app/7' AND request_id IS NOT NULL LIMIT 1"
+    )
+    widen = text("UPDATE deferred_calls SET request_id = :request WHERE user_key = :user")
+    await world.bot.database.write(lambda c: c.execute(widen, {"request": request, "user": user}))
+    location = await location_of(world, f"{console.PEOPLE}?search={request}", session)
+    assert location == f"{console.CALLS}?request={request}"
+    assert (await world.get(location, session))[0] == 200
+
+
 async def test_an_administrator_of_one_app_is_none_of_another_with_the_same_id(world: Console):
     same_id = UserKey("other", "b", TENANT, "boss")
     assert (await world.get(console.PATH, await world.session(same_id)))[0] == 403

@@ -121,7 +121,7 @@ MEDIAN_CONSENT = Words(en="Median time to consent", zh="授权用时中位数")
 ERRORS_THIS_WEEK = Words(en="Platform errors, 7 days", zh="近 7 天平台错误")
 OLDEST_SINCE = Words(en="oldest {time}", zh="最早 {time}")
 
-FUNNEL = Words(en="From asking to the answer", zh="从请求到答复")
+FUNNEL = Words(en="From request to answer", zh="从请求到答复")
 FUNNEL_OF = Words(en="{number} requests of the last 30 days", zh="近 30 天的 {number} 个授权请求")
 FUNNEL_OF_LATEST = Words(
     en="The latest {number} requests of the last 30 days", zh="近 30 天内最近的 {number} 个授权请求"
@@ -163,7 +163,7 @@ BUCKETS = (
 )
 """Upper limits in seconds."""
 CONSENTS = Words(en="Consents", zh="授权数")
-NO_CONSENTS = Words(en="No one has authorized anything in this time.", zh="此期间没有人授权。")
+NO_CONSENTS = Words(en="No one authorized anything in this period.", zh="此期间没有人授权。")
 NO_REQUESTS_YET = Words(
     en="The bot has not asked for any authorization in the last 30 days.", zh="近 30 天没有发起授权请求。"
 )
@@ -223,17 +223,20 @@ EXAMINED_ERRORS = Words(en="Counted among the latest {number}.", zh="统计最�
 
 # --- people --------------------------------------------------------------------------------------------
 
-SEARCH_PEOPLE = Words(en="Part of a name, or the beginning of an ID", zh="姓名的一部分，或 ID 开头")
+SEARCH_FOR = Words(
+    en="Name, user ID, or the ID of a message, call, request or log entry",
+    zh="姓名、用户 ID，或消息、命令、授权请求、日志的 ID",
+)
 SEARCH = Words(en="Search", zh="搜索")
 CLEAR = Words(en="Clear", zh="清除")
 NO_PEOPLE = Words(en="No one has used the bot yet.", zh="还没有人使用机器人。")
-NO_MATCH = Words(en="No one matches “{text}”.", zh="没有与“{text}”匹配的用户。")
+NO_MATCH = Words(en="No one matches “{text}”, and no ID is the same.", zh="没有与“{text}”匹配的用户或 ID。")
 NO_MATCH_YET = Words(en="No match for “{text}” so far.", zh="目前没有与“{text}”匹配的用户。")
 NAME = Words(en="Name", zh="姓名")
 GRANT = Words(en="Grant", zh="授权")
 WAITING_NUMBER = Words(en="Waiting", zh="等待中")
 FIRST_SEEN = Words(en="First heard of", zh="首次使用")
-LAST_SEEN = Words(en="Last heard of", zh="最近使用")
+LAST_SEEN = Words(en="Last active", zh="最近活跃")
 GRANT_STATUSES: Mapping[str, Words] = {
     GrantStatus.ACTIVE: Words(en="Active", zh="有效"),
     GrantStatus.ENDED: Words(en="Ended", zh="已结束"),
@@ -250,7 +253,7 @@ ORGANIZATION = Words(en="Organization", zh="组织")
 LANGUAGE = Words(en="Language", zh="语言")
 LANGUAGES = {"en": Words(en="English", zh="英文"), "zh": Words(en="Chinese", zh="中文")}
 TIME_ZONE = Words(en="Time zone", zh="时区")
-QUIET_SINCE = Words(en="Wants no reminders since", zh="免打扰自")
+QUIET_SINCE = Words(en="Reminders off since", zh="免打扰自")
 AUTHORIZED_AT = Words(en="Last consent", zh="最近授权")
 REFRESHED_AT = Words(en="Last refresh", zh="最近续期")
 LAST_USED_AT = Words(en="Last used", zh="最近使用")
@@ -269,8 +272,8 @@ ASKED_BY = Words(en="for {commands}", zh="用于 {commands}")
 USED = Words(en="used {time}", zh="使用于 {time}")
 NOT_USED = Words(en="not used yet", zh="尚未使用")
 NEVER_GRANTED = Words(en="This person hasn't authorized anything.", zh="此用户没有授权过。")
-WHAT_WAITS = Words(en="What waits, and why", zh="等待中的命令及原因")
-NOTHING_WAITS = Words(en="Nothing waits for this person.", zh="没有等待中的命令。")
+WHAT_WAITS = Words(en="Waiting calls, and why", zh="等待中的命令及原因")
+NOTHING_WAITS = Words(en="No calls are waiting.", zh="没有等待中的命令。")
 RECENT_REQUESTS = Words(en="Latest requests", zh="最近的授权请求")
 RECENT_CALLS = Words(en="Latest calls", zh="最近的命令")
 HISTORY = Words(en="What happened", zh="记录")
@@ -297,6 +300,7 @@ REQUEST = Words(en="Request", zh="授权请求")
 ITS_CALLS = Words(en="Its calls", zh="相关命令")
 FILTER = Words(en="Filter", zh="筛选")
 OF_ONE_PERSON = Words(en="of one person", zh="仅此用户")
+OF_ONE_ID = Words(en="with the ID", zh="仅此 ID")
 OF_ONE_REQUEST = Words(en="of one request", zh="仅此授权请求")
 NO_REQUESTS = Words(en="No requests.", zh="没有授权请求。")
 NO_CALLS = Words(en="No calls.", zh="没有命令。")
@@ -359,10 +363,10 @@ CALL_ID = Words(en="Call", zh="命令 ID")
 MESSAGE_ID = Words(en="Message", zh="消息 ID")
 WHERE = Words(en="Where", zh="来源")
 CHATS = {"direct": Words(en="direct chat", zh="单聊"), "group": Words(en="group", zh="群聊")}
-ATTEMPTS = Words(en="Attempts", zh="尝试次数")
+API_CALLS = Words(en="Calls to the platform", zh="平台调用次数")
 CONSENTS_TAKEN = Words(en="Consents", zh="授权次数")
 OUTCOME = Words(en="Outcome", zh="结果")
-LASTED = Words(en="From question to end", zh="从提问到结束")
+LASTED = Words(en="Duration", zh="总耗时")
 TIMELINE = Words(en="Timeline", zh="时间线")
 STORY_CUT = Words(en="Only the first {number} events are shown.", zh="仅显示前 {number} 个事件。")
 ARGUMENTS_NOT_SHOWN = Words(
@@ -438,7 +442,7 @@ ACTIONS: Mapping[str, Words] = {
 
 MESSAGE_KINDS: Mapping[str, Words] = {
     "answer": Words(en="the answer", zh="答复"),
-    "interim": Words(en="an interim word", zh="进度提示"),
+    "interim": Words(en="an interim message", zh="进度提示"),
     "note": Words(en="a note", zh="提示"),
     "notice": Words(en="a notice to an administrator", zh="发给管理员的通知"),
     "administrator_card": Words(en="a card to an administrator", zh="发给管理员的卡片"),
@@ -472,7 +476,7 @@ REVOKE_EFFECTS = (
         zh="机器人将立即失去对此账号的访问权限；此处保存的令牌会被清除，并在平台撤销。",
     ),
     Words(
-        en="Calls that wait for this person are cancelled, and their browsers are signed out.",
+        en="This person's waiting calls are cancelled, and their browsers are signed out.",
         zh="此用户等待中的命令会被取消，已登录的浏览器会退出。",
     ),
     Words(
@@ -490,7 +494,7 @@ REVOKED = Words(
     en="Revoked. The bot no longer has access to this account.", zh="已撤销，机器人已无法访问此账号。"
 )
 NOTHING_TO_REVOKE = Words(
-    en="There was no active grant. What waited was cancelled.", zh="没有有效授权；等待中的命令已取消。"
+    en="There was no active grant. Waiting calls were cancelled.", zh="没有有效授权；等待中的命令已取消。"
 )
 
 # --- the administrators' lane --------------------------------------------------------------------------
@@ -501,12 +505,12 @@ LANE_OF = Words(
     zh="命令所需但应用尚未开通的权限。在开发者后台开通后，相关命令会在约十秒内自动继续。",
 )
 NOTHING_TO_ENABLE = Words(
-    en="Nothing to enable. No call waits for an administrator.",
+    en="Nothing to enable. No calls are waiting for an administrator.",
     zh="没有待开通的权限，也没有命令在等待管理员。",
 )
 SINCE = Words(en="Since", zh="自")
-WAITING_PEOPLE = Words(en="Who waits", zh="等待的用户")
-NO_CALL_WAITS = Words(en="No call waits for it any longer.", zh="已没有命令等待此权限。")
+WAITING_PEOPLE = Words(en="People waiting", zh="等待的用户")
+NO_CALL_WAITS = Words(en="No calls are waiting for it now.", zh="已没有命令等待此权限。")
 OPEN_DEVELOPER_CONSOLE = Words(en="Open the developer console", zh="打开开发者后台")
 LANE_CAPPED = Words(
     en="Only the {number} calls that have waited longest are counted.",
