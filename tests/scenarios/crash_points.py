@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 from tests.bot_process import Call
@@ -49,6 +50,23 @@ POLLING = {
 """Waits of polling loops. To poll, and to find nothing, are idle points: it does not matter how often they are passed."""
 
 IDLE = " idle"
+
+
+GO_BETWEENS = {"flows.bot.Bot.write_until_stored", "flows.bot.Bot.claim_due", "flows.calls.api_calls.write"}
+"""They wait on behalf of a flow: the point is named after that flow, or all its writes would have one name."""
+
+
+def flow_that_waits(frame: FrameType) -> str:
+    """The function that waits. A go-between that is a task of its own has no flow above it."""
+    where = name_of(frame)
+    while where in GO_BETWEENS and frame.f_back and frame.f_back.f_globals["__name__"].startswith("bot."):
+        frame = frame.f_back
+        where = name_of(frame)
+    return where
+
+
+def name_of(frame: FrameType) -> str:
+    return f"{frame.f_globals['__name__'].removeprefix('bot.')}.{frame.f_code.co_qualname}"
 
 
 @dataclass
@@ -87,10 +105,7 @@ class Watched:
         return functools.partial(self._wait, name, found)
 
     def _wait(self, name: str, wait: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
-        caller = sys._getframe(1)
-        if caller.f_code.co_qualname in {"Bot.write_until_stored", "Bot.claim_due"} and caller.f_back:
-            caller = caller.f_back
-        where = f"{caller.f_globals['__name__'].removeprefix('bot.')}.{caller.f_code.co_qualname}"
+        where = flow_that_waits(sys._getframe(1))
         if where.startswith("web.health"):
             return wait(*args, **options)
         return self._watched(f"{where}:{name}", (where, name) in POLLING, wait(*args, **options))

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.bot_process import Forker
 
-from .crash_points import IDLE, POLLING
+from .crash_points import GO_BETWEENS, IDLE, POLLING
 from .crash_world import CANCELLED, LARK, PERHAPS, SUCCEEDED, Figures, Kind, MortalWorld, mortal_world
 from .stories import task
 
@@ -90,8 +90,12 @@ async def walk(
     points = every = crash_points(passed, with_idle=name == told.longest)
     assert len({each.partition("#")[0] for each in points}) >= FEWEST_POINTS, points
     if name == told.longest:
-        assert not [each for each in told.loop if f"flows.{each}:after#1" not in points]
-        assert not [where for where, _ in POLLING if locate(f"bot.{where}") is None], "renamed"
+        unpassed = [each for each in told.loop if f"flows.{each}:after#1" not in points]
+        assert not unpassed, unpassed
+        renamed = [
+            where for where in GO_BETWEENS | {where for where, _ in POLLING} if locate(f"bot.{where}") is None
+        ]
+        assert not renamed, renamed
     if seed is not None:
         points = sample(told, name, points, seed)
     turn = asyncio.Semaphore(AT_ONCE)

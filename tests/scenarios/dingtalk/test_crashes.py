@@ -46,7 +46,7 @@ DANGEROUS = {
     "waiting_for_the_administrator_on_interactive_cards": ("administrators.release_enabled:write:after",),
     "on_interactive_cards": (
         "outbox.send_by_any_route:send:after",
-        "cards.send_or_update:update_card:after",
+        "cards.bring_up_to_date:update_card:after",
     ),
 }
 
@@ -56,7 +56,7 @@ THE_LOOP = (
     "authorize.ask.suspend_for_consent:write",
     "cards.record_shown:write_one",
     "authorize.open.find_open_request:read",
-    "authorize.open.start_attempt:write",
+    "authorize.open.begin_attempt:write",
     "authorize.callback.complete:write",
     "authorize.callback.with_retries:exchange_code",
     "authorize.callback.with_retries:identify",
