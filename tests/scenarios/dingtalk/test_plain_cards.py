@@ -251,6 +251,9 @@ async def test_cancel_answers_once(world: DingTalkWorld, cards: str, command: st
     asked = await world.say(world.sam, command, where)
     await world.fresh_card(world.sam, asked)
     await world.drawn()
+    if where:
+        # It is sent after the card was recorded as drawn, so it may still be on its way.
+        await world.said(world.group, "I've sent you a card in our direct chat", asked)
     said = await world.say(world.sam, "/cancel")
     name = command.split(maxsplit=1)[0]
     await world.told(world.sam, f"Cancelled: {name}", said)
@@ -262,6 +265,7 @@ async def test_cancel_answers_once(world: DingTalkWorld, cards: str, command: st
     ]
     assert len(answers) == 1, answers
     assert world.from_bot(world.group, said) == []
+    assert len(world.from_bot(world.group, asked)) == (1 if where else 0), "where the card is, said once"
 
 
 async def test_cancel_names_all_that_it_dropped(world: DingTalkWorld):
