@@ -82,9 +82,10 @@ LINK_TOO_MANY = PageWords(
 LINK_TOO_MANY_TODAY = PageWords(
     Words(en="Opened too many times", zh="链接打开次数过多"),
     Words(
-        en="This link has been opened many times today, perhaps not only by you. Send /cancel, then the command again, "
-        "to get a new link.",
-        zh="此链接今天已被多次打开，可能不只是你。请发送 /cancel，然后重新发送命令，获取新链接。",
+        en="This link has been opened many times today, perhaps not only by you. Choose “Not now” on the "
+        "card (if it has that button) or send /cancel, then send the command again to get a new link.",
+        zh="此链接今天已被多次打开，可能不只是你。请在卡片上点击“暂不授权”（如有此按钮）或发送 /cancel，"
+        "然后重新发送命令，获取新链接。",
     ),
 )
 LINK_WAITING_FOR_ADMINISTRATOR = PageWords(
@@ -141,9 +142,10 @@ CALLBACK_MORE_NEEDED = PageWords(
 CALLBACK_DECLINED = PageWords(
     Words(en="Not authorized", zh="未授权"),
     Words(
-        en="The request is still waiting in the chat. Press “Authorize” on its card to continue, or send /cancel to "
-        "drop it.",
-        zh="请求仍在聊天中等待：可在卡片上点击“去授权”继续；如需取消，请发送 /cancel。",
+        en="The request is still waiting in the chat. Press “Authorize” on its card to continue. To drop it, choose “Not "
+        "now” on the card (if it has that button) or send /cancel.",
+        zh="请求仍在聊天中等待：可在卡片上点击“去授权”继续；如需取消，请点击卡片上的“暂不授权”（如有此按钮）"
+        "或发送 /cancel。",
     ),
 )
 CALLBACK_CLOSED = PageWords(

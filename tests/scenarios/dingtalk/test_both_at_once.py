@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,12 +41,14 @@ async def test_one_process_serves_both_platforms_and_knows_them_apart(world: Din
     await world.told(world.sam, "task", here)
     grants = world.rows("SELECT user_key FROM grants ORDER BY user_key")
     assert [row["user_key"].split(":")[0] for row in grants] == ["dingtalk", "lark"]
-    code, out, _ = await world.cli("users")
-    assert code == 0
-    assert [line.split(":")[0] for line in sorted(out.splitlines()) if ":" in line.split()[0]] == [
-        "dingtalk",
-        "lark",
-    ]
+    code, out, error = await world.cli("users", "--json")
+    assert code == 0, error
+    told = sorted((user["user_key"].split(":")[0], user["name"], user["grant"]) for user in json.loads(out))
+    assert told == [("dingtalk", "Sam Rivera", "active"), ("lark", "Sam Rivera", "active")]
+    code, out, error = await world.cli("users")
+    assert code == 0, error
+    apps = (f"dingtalk:{world.tenant.app.client_id}", f"lark:{lark.tenant.app.app_id}")
+    assert all(app in out for app in apps), "the operator sees whose user each is"
 
 
 async def test_a_state_of_one_platform_is_unknown_to_the_other(world: DingTalkWorld, lark: World):
