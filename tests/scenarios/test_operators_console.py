@@ -97,6 +97,7 @@ async def test_the_story_of_a_call_is_told_from_the_question_to_the_answer(
     ada = browser()
     await sign_in(ada, CONSOLE, running.ada)
     (call,) = [each["id"] for each in running.find("deferred_calls", command="tasks")]
+    await running.until(lambda: set(running.statuses("outgoing_messages")) == {"sent"}, "the messages' end")
     status, _, page = await ada.get(f"{CONSOLE}/story?call={call}")
     assert status == 200
     told = [unescape(each) for each in re.findall(r"<strong>(.*?)</strong>", page.partition("timeline")[2])]
@@ -114,9 +115,10 @@ async def test_the_story_of_a_call_is_told_from_the_question_to_the_answer(
     # The request and the call are settled and released in one transaction.
     assert "Authorized" in told[positions[3] : positions[-1]]
     assert told.count("Link opened") == 1
+    # The scope's lack was known without asking the platform.
     (made,) = running.find("api_calls", call_id=call)
-    log_id = made["log_id"]
-    assert log_id in page
+    assert made["outcome"] == "succeeded"
+    assert made["log_id"] in page
     _, _, overview = await ada.get(CONSOLE)
     assert re.search(r'Authorized</th><td class="right">1<', overview)
 

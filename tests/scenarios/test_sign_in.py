@@ -840,6 +840,9 @@ async def test_an_operator_who_revokes_signs_the_person_out_everywhere(
     assert "Signed in as Ada Meyer" in await somebody_else.permissions()
     told = running.rows("SELECT detail FROM audit_log WHERE action = 'signed_out'")
     assert told == [{"detail": '{"reason": "revoked_by_operator", "browsers": 2}'}]
+    (entry,) = running.find("audit_log", action="revoked_by_operator")
+    detail = json.loads(entry["detail"])
+    assert (detail["calls"], detail["browsers"]) == (0, 2)
 
 
 async def test_a_person_who_leaves_is_signed_out(running: World, browser: Callable[..., Browser]):

@@ -415,11 +415,12 @@ def me() -> str:
 async def test_the_audit_tells_which_operator_ran_a_command(world: World):
     await world.start(SUDO_USER="")
     await world.authorized(world.sam)
+    await world.fresh_card(world.sam, await world.say(world.sam, "/search plans"))
     done = await told(world, "revoke", world.sam.open_id)
     require("revoke", done)
     assert (done["had_grant"], done["unrevoked_tokens"]) == (True, 0)
     (entry,) = await told(world, "audit", "--status", "revoked_by_operator")
-    assert entry["detail"] == {"operator": me()}
+    assert entry["detail"] == {"operator": me(), "calls": 1, "browsers": 0}
     assert entry["user_key"].endswith(world.sam.open_id)
     rotated = await told(world, "keys", "rotate")
     assert rotated["reencrypted"] >= 0
