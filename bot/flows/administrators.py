@@ -18,7 +18,7 @@ from bot.core.errors import LeaseLost
 from bot.core.events import Outage
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent
-from bot.core.oauth import urlsafe
+from bot.core.oauth import digest, urlsafe
 from bot.core.people import UserKey
 from bot.core.platform import Platform, ScopeApplication
 from bot.core.retry import backoff
@@ -456,6 +456,24 @@ def keys_of_card(bot: Bot, admin: UserKey, card: AdministratorCard) -> tuple[str
     return key, f"{key}-{utc_now().toordinal() // max(1, platform.limits.card_edit_window.days):x}"
 
 
+def says_something_new(c: Connection, bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
+    """Record who and what a card names; return whether an earlier one has not named all of it.
+
+    A card that can be changed always does. The others are sent again for each group of users who wait, and a call that is
+    retried leaves its group for a moment.
+    """
+    if can_change_cards(bot.platform_of(admin)):
+        return True
+    now = utc_now()
+    named_before = [
+        not seen_events.record(
+            c, admin.platform, admin.app_id, f"{card.subject}/{admin.open_id[-12:]}/{digest(str(each))}", now
+        )
+        for each in (*sorted(card.waiting), *sorted(card.commands))
+    ]
+    return not all(named_before)
+
+
 async def show_with_key(
     bot: Bot, admin: UserKey, card: AdministratorCard, key: str, content: Content
 ) -> bool | NotSent:
@@ -466,8 +484,13 @@ async def show_with_key(
             # The scopes were enabled or are no longer needed: this administrator need not know of them.
             return True
         message = draft(Destination(admin), content, kind="administrator_card", key=key)
-        messages = await bot.database.write(lambda c: insert_all(c, bot, [message]))
-        observations.administrator_asked(bot, admin, frozenset(card.scopes))
+
+        def work(c: Connection) -> list[OutgoingMessage]:
+            return insert_all(c, bot, [message]) if says_something_new(c, bot, admin, card) else []
+
+        messages = await bot.database.write(work)
+        if messages:
+            observations.administrator_asked(bot, admin, frozenset(card.scopes))
         await deliver_all(bot, messages)
         return True
     if before.message_id is None:
