@@ -25,24 +25,20 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    table,
     type_coerce,
 )
-from sqlalchemy import column as column_
 
 from bot.core.calls import CallStatus, WaitsFor
 from bot.core.grants import GrantStatus, RevocationStatus
 from bot.core.messages import MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import Requirement, ScopeSet, ScopeWaitStatus, named
-from bot.store.column_types import UserKeyText, UtcDateTime
-from bot.store.ids import EPOCH
+from bot.store.ids import EPOCH, first_id
 from bot.store.operator_stories import ID, find_by_id
 from bot.store.schema import (
     api_calls,
     audit_log,
     authorization_requests,
-    cards,
     deferred_calls,
     granted_scopes,
     grants,
@@ -52,6 +48,7 @@ from bot.store.schema import (
     users,
 )
 from bot.store.statements import is_live, status_is
+from bot.store.views import CONSENT_STAGES, call_story, consent_funnel
 
 PAGE = 50
 """Rows of a list on one page."""
@@ -149,23 +146,12 @@ def _usable(now: datetime) -> ColumnElement[bool]:
 
 REQUESTS_EXAMINED = 2_000
 
-STAGES = ("asked_at", "shown_at", "opened_at", "returned_at", "granted_at", "resumed_at", "answered_at")
-"""What a request goes through: the columns of the view `consent_funnel`, in the order of the loop."""
-
-_funnel = table(
-    "consent_funnel",
-    column_("request_id", Text),
-    column_("app", Text),
-    column_("outcome", Text),
-    *(column_(stage, UtcDateTime) for stage in STAGES),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ConsentFigures:
     examined: Count
     reached: tuple[int, ...]
-    """How many requests reached each of `STAGES`, or a later one."""
+    """How many requests reached each of `CONSENT_STAGES`, or a later one."""
     outcomes: Mapping[str, int]
     seconds: tuple[float, ...]
     """From asking to the consent, of each request that was granted, the shortest first."""
@@ -175,17 +161,17 @@ def consent_figures(connection: Connection, app: str, since: datetime) -> Consen
     """Count what became of the latest requests."""
     latest = (
         select(authorization_requests.c.id, authorization_requests.c.app)
-        .where(authorization_requests.c.id >= first_id_at(since))
+        .where(authorization_requests.c.id >= first_id(since))
         .order_by(authorization_requests.c.id.desc())
         .limit(WINDOW)
         .subquery()
     )
     own = select(latest.c.id).where(latest.c.app == app).order_by(latest.c.id.desc())
     ids = list(connection.execute(own.limit(REQUESTS_EXAMINED + 1)).scalars())
-    stages = select(_funnel.c.outcome, *(_funnel.c[stage] for stage in STAGES))
-    found = connection.execute(stages.where(_funnel.c.request_id.in_(ids))).all() if ids else []
+    stages = select(consent_funnel.c.outcome, *(consent_funnel.c[stage] for stage in CONSENT_STAGES))
+    found = connection.execute(stages.where(consent_funnel.c.request_id.in_(ids))).all() if ids else []
     rows = found[:REQUESTS_EXAMINED]
-    reached = [0] * len(STAGES)
+    reached = [0] * len(CONSENT_STAGES)
     outcomes: dict[str, int] = {}
     seconds: list[float] = []
     for outcome, *moments in rows:
@@ -193,17 +179,12 @@ def consent_figures(connection: Connection, app: str, since: datetime) -> Consen
         last = max(number for number, moment in enumerate(moments) if moment is not None)
         for number in range(last + 1):
             reached[number] += 1
-        asked_at, granted_at = moments[0], moments[STAGES.index("granted_at")]
+        asked_at, granted_at = moments[0], moments[CONSENT_STAGES.index("granted_at")]
         if granted_at is not None:
             seconds.append(max(0.0, (granted_at - asked_at).total_seconds()))
     return ConsentFigures(
         Count(len(rows), len(found) > REQUESTS_EXAMINED), tuple(reached), outcomes, tuple(sorted(seconds))
     )
-
-
-def first_id_at(moment: datetime) -> str:
-    """Return the least id that a row created at this time can have (see `ids.new_id`)."""
-    return f"{int(moment.timestamp() * 1_000_000):014x}"
 
 
 # --- the overview: outcomes, what waits, errors ----------------------------------------------------------
@@ -739,7 +720,6 @@ class RequestRow:
     refused: ScopeSet
     reasons: tuple[str, ...]
     created_at: datetime
-    shown_at: datetime | None
     opened_at: datetime | None
     expires_at: datetime
     settled_at: datetime | None
@@ -747,27 +727,22 @@ class RequestRow:
     declined_on_page_at: datetime | None
 
 
-REQUESTS: Any = (
-    select(
-        authorization_requests.c.id,
-        authorization_requests.c.user_key,
-        users.c.name,
-        authorization_requests.c.status,
-        authorization_requests.c.scopes,
-        authorization_requests.c.granted,
-        authorization_requests.c.refused,
-        authorization_requests.c.reasons,
-        authorization_requests.c.created_at,
-        cards.c.sent_at,
-        authorization_requests.c.opened_at,
-        authorization_requests.c.expires_at,
-        authorization_requests.c.settled_at,
-        authorization_requests.c.failure,
-        authorization_requests.c.declined_on_page_at,
-    )
-    .outerjoin(users, users.c.user_key == authorization_requests.c.user_key)
-    .outerjoin(cards, cards.c.id == authorization_requests.c.id)
-)
+REQUESTS: Any = select(
+    authorization_requests.c.id,
+    authorization_requests.c.user_key,
+    users.c.name,
+    authorization_requests.c.status,
+    authorization_requests.c.scopes,
+    authorization_requests.c.granted,
+    authorization_requests.c.refused,
+    authorization_requests.c.reasons,
+    authorization_requests.c.created_at,
+    authorization_requests.c.opened_at,
+    authorization_requests.c.expires_at,
+    authorization_requests.c.settled_at,
+    authorization_requests.c.failure,
+    authorization_requests.c.declined_on_page_at,
+).outerjoin(users, users.c.user_key == authorization_requests.c.user_key)
 
 
 def requests(
@@ -815,17 +790,6 @@ def _filtered(
 
 STORY_ROWS = 400
 
-_story = table(
-    "call_story",
-    column_("call_id", Text),
-    column_("at", UtcDateTime),
-    column_("what", Text),
-    column_("user_key", UserKeyText),
-    column_("detail", Text),
-    column_("result", Text),
-    column_("log_id", Text),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -857,9 +821,11 @@ def story(connection: Connection, app: str, call_id: str) -> Story | None:
     if call is None:
         return None
     query = (
-        select(_story.c.at, _story.c.what, _story.c.detail, _story.c.result, _story.c.log_id)
-        .where(_story.c.call_id == call_id)
-        .order_by(_story.c.at)
+        select(
+            call_story.c.at, call_story.c.what, call_story.c.detail, call_story.c.result, call_story.c.log_id
+        )
+        .where(call_story.c.call_id == call_id)
+        .order_by(call_story.c.at)
         .limit(STORY_ROWS + 1)
     )
     events = [Event(*row) for row in connection.execute(query)]

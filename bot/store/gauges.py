@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from bot.core.calls import CallStatus
 from bot.core.grants import RevocationStatus
@@ -16,7 +16,7 @@ from bot.core.lifecycle import live
 from bot.core.messages import MessageStatus
 from bot.core.requests import RequestStatus
 from bot.core.scopes import ScopeWaitStatus
-from bot.store import operator_queries, replicas
+from bot.store import clock, operator_queries, replicas
 from bot.store.schema import deferred_calls, outgoing_messages, scope_waits
 from bot.store.statements import is_live
 
@@ -34,7 +34,7 @@ class Gauges:
     other_keys: int
     """Live replicas whose encryption keys are not the same as this one's."""
     clock: datetime | None
-    """The server's time. None on SQLite, which has none of its own."""
+    """The server's time. None on SQLite, which has no server."""
 
 
 def read(connection: Connection, now: datetime, apps: Sequence[str], key_ids: Sequence[str]) -> Gauges:
@@ -53,7 +53,7 @@ def read(connection: Connection, now: datetime, apps: Sequence[str], key_ids: Se
         oldest_unsent_message=min(messages, default=None),
         oldest_scope_wait=connection.execute(waits).scalar(),
         other_keys=sum(set(each.key_ids) != set(key_ids) for each in running),
-        clock=_clock(connection),
+        clock=clock.read(connection) if connection.dialect.name == "postgresql" else None,
     )
 
 
@@ -93,10 +93,3 @@ def _oldest(connection: Connection, app: str, now: datetime) -> tuple[Any, Any]:
     )
     due = connection.execute(call.order_by(_calls.runs_after).limit(1)).scalar()
     return due, connection.execute(message).scalar()
-
-
-def _clock(connection: Connection) -> datetime | None:
-    if connection.dialect.name != "postgresql":
-        return None
-    found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-    return found

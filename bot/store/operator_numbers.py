@@ -9,17 +9,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, Text, column, func, select
-from sqlalchemy import table as named_table
+from sqlalchemy import Column, ColumnElement, Connection, Table, func, select
 
 from bot.core.api import ApiOutcome
 from bot.core.calls import CallStatus
 from bot.core.grants import GrantStatus, RevocationStatus
 from bot.core.messages import MessageStatus
 from bot.core.requests import RequestStatus
-from bot.store.column_types import UserKeyText, UtcDateTime
 from bot.store.operator_queries import Filter, Row, asked, known
 from bot.store.schema import api_calls, audit_log, deferred_calls, grants, outgoing_messages, revocations
+from bot.store.views import CONSENT_STAGES, consent_funnel
 
 DEFAULT_PERIOD = timedelta(days=7)
 """What errors and numbers cover unless told otherwise."""
@@ -203,22 +202,6 @@ def _audited(connection: Connection, chosen: Filter) -> list[Row]:
 
 # --- numbers ---------------------------------------------------------------------------------------
 
-funnel = named_table(
-    "consent_funnel",
-    column("user_key", UserKeyText),
-    column("outcome", Text),
-    *(
-        column(name, UtcDateTime)
-        for name in (
-            *("asked_at", "shown_at", "opened_at", "returned_at", "declined_at"),
-            *("granted_at", "resumed_at", "answered_at"),
-        )
-    ),
-)
-"""The view: one row for each authorization request."""
-
-STAGES = ("asked", "shown", "opened", "returned", "granted", "resumed", "answered")
-
 
 def stats(connection: Connection, chosen: Filter, now: datetime) -> Row:
     """Return numbers over what was asked in a period: by default the last seven days."""
@@ -293,15 +276,18 @@ def _calls(connection: Connection, chosen: Filter) -> list[Row]:
 
 
 def _consents(connection: Connection, chosen: Filter) -> Row:
-    query = select(funnel).where(
-        *chosen.within(funnel.c.asked_at),
-        *([] if chosen.user is None else [funnel.c.user_key == chosen.user]),
+    query = select(consent_funnel).where(
+        *chosen.within(consent_funnel.c.asked_at),
+        *([] if chosen.user is None else [consent_funnel.c.user_key == chosen.user]),
     )
     rows = connection.execute(query).all()
     outcomes: dict[str, int] = {}
     for row in rows:
         outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
-    reached = {stage: sum(getattr(row, f"{stage}_at") is not None for row in rows) for stage in STAGES}
+    reached = {
+        stage.removesuffix("_at"): sum(getattr(row, stage) is not None for row in rows)
+        for stage in CONSENT_STAGES
+    }
 
     def between(first: str, last: str) -> Row:
         times = ((getattr(row, f"{first}_at"), getattr(row, f"{last}_at")) for row in rows)

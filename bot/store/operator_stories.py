@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, Text, and_, column, or_, select
-from sqlalchemy import table as named_table
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, or_, select
 
 from bot.core.people import UserKey
 from bot.core.requests import RequestStatus
@@ -45,6 +44,7 @@ from bot.store.schema import (
     outgoing_messages,
 )
 from bot.store.statements import is_live
+from bot.store.views import who_is_waiting
 
 LIVE_REQUEST = is_live(asked, RequestStatus)
 
@@ -246,7 +246,6 @@ PERSON_COLUMNS = (
     *(known.c.user_key, known.c.name, known.c.union_id, known.c.language, known.c.time_zone),
     *(known.c.created_at, known.c.seen_at, known.c.quiet_since),
 )
-who_is_waiting = named_table("who_is_waiting", column("call_id", Text), column("why", Text))
 RECENT = 10
 """How many calls and requests of a user are listed. The timeline has its own limit."""
 
