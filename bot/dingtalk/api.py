@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from bot.core.api import ApiCall, Observe, Outcome, Unreachable, ignore
 from bot.core.secrets import Secret
 from bot.dingtalk.outcomes import code_and_log_id, legacy_outcome_of, outcome_of
-from bot.transport.api_exchange import Reading, exchange
+from bot.transport.api_exchange import Reading, exchange, send_while_reachable
 from bot.transport.http_client import HttpClient
 
 TOKEN_HEADER = "x-acs-dingtalk-access-token"  # noqa: S105 - the name of a header
@@ -25,12 +25,10 @@ LEGACY_ROOT = "/topapi/"
 async def call(
     http: HttpClient, origin: str, api_call: ApiCall, token: Secret, observe: Observe = ignore
 ) -> Outcome:
-    """Make an API call once. While the platform is down, no write is sent, because its outcome could not be known."""
-    if api_call.write is not None and http.last_call_failed:
-        probed = await send(http, origin, USERS_ME, token, observe)
-        if isinstance(probed, Unreachable):
-            return Unreachable(probed.reason, may_have_arrived=False)
-    return await send(http, origin, api_call, token, observe)
+    """Make one API call. A write may be probed for first: see `send_while_reachable`."""
+    return await send_while_reachable(
+        http, api_call, USERS_ME, lambda each: send(http, origin, each, token, observe)
+    )
 
 
 READING = Reading(outcome_of, code_and_log_id)

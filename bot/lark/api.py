@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from bot.core.api import ApiCall, InsufficientScope, Observe, Outcome, Refused, Unreachable, ignore
+from bot.core.api import ApiCall, InsufficientScope, Observe, Outcome, Refused, ignore
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.lark.outcomes import code_and_log_id, outcome_of
 from bot.lark.refusal_messages import scopes_in_message
-from bot.transport.api_exchange import Reading, exchange
+from bot.transport.api_exchange import Reading, exchange, send_while_reachable
 from bot.transport.http_client import HttpClient
 
 CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
@@ -19,16 +19,10 @@ CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
 async def call(
     http: HttpClient, origin: str, api_call: ApiCall, token: Secret, observe: Observe = ignore
 ) -> Outcome:
-    """Make one API call.
-
-    After a call that got no usable response, a write is sent only if a harmless probe succeeds: otherwise its outcome
-    could not be known.
-    """
-    if api_call.write is not None and http.last_call_failed:
-        probed = await send(http, origin, PROBE, token, observe)
-        if isinstance(probed, Unreachable):
-            return Unreachable(probed.reason, may_have_arrived=False)
-    return await send(http, origin, api_call, token, observe)
+    """Make one API call. A write may be probed for first: see `send_while_reachable`."""
+    return await send_while_reachable(
+        http, api_call, PROBE, lambda each: send(http, origin, each, token, observe)
+    )
 
 
 async def call_as_user(

@@ -1,9 +1,9 @@
-"""Sends one API call, and tells an observer what was sent and what came back."""
+"""Sends API calls, and tells an observer what was sent and what came back."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bot.core.api import ApiCall, Exchange, Observe, Outcome, Unreachable
@@ -41,3 +41,18 @@ async def exchange(
     finally:
         seconds = time.monotonic() - started
         observe(Exchange(api_call.method, api_call.path, status, code, log_id, outcome, seconds))
+
+
+async def send_while_reachable(
+    http: HttpClient, api_call: ApiCall, probe: ApiCall, send: Callable[[ApiCall], Awaitable[Outcome]]
+) -> Outcome:
+    """Make one API call.
+
+    After a call that got no usable response, a write is sent only if a harmless probe succeeds: otherwise its outcome
+    could not be known.
+    """
+    if api_call.write is not None and http.last_call_failed:
+        probed = await send(probe)
+        if isinstance(probed, Unreachable):
+            return Unreachable(probed.reason, may_have_arrived=False)
+    return await send(api_call)
