@@ -103,16 +103,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._endpoints, self._codes, self._commands = (
-            Bounded(MAX_ENDPOINTS),
-            Bounded(MAX_CODES),
-            Bounded(MAX_COMMANDS),
-        )
-        self._outcomes, self._reasons, self._statuses = (
-            Bounded(MAX_CODES),
-            Bounded(MAX_CODES),
-            Bounded(MAX_CODES),
-        )
+        self._endpoints, self._commands = Bounded(MAX_ENDPOINTS), Bounded(MAX_COMMANDS)
+        self._codes, self._statuses = Bounded(MAX_CODES), Bounded(MAX_CODES)
+        self._outcomes, self._reasons = Bounded(MAX_CODES), Bounded(MAX_CODES)
         self._request_series: dict[tuple[str, str, str, int | None, str], tuple[Counter, Histogram]] = {}
         self.consents_used: OrderedDict[str | None, datetime] = OrderedDict()
         """When the consents were given that running calls waited for, by the id of the call."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bot.core.api import (
@@ -45,6 +46,7 @@ from bot.core.scopes import ScopeSet, clauses
 from bot.core.secrets import NotSecret
 from bot.flows import correlation, entry_metrics
 from bot.flows.clock import utc_now
+from bot.flows.entry_metrics import CALL_ENDS, CONSENT_ENDS
 from bot.flows.metrics import OTHER
 from bot.store.audit import Detail, Entry
 from bot.store.inbox import NewCall
@@ -185,7 +187,7 @@ def grant_used(bot: Bot, call: DeferredCall, grant: Grant) -> None:
 
 
 def api_call_ended(bot: Bot, call: DeferredCall, exchange: Exchange) -> None:
-    """The platform has answered a request that was made as the user, or has not. A success needs no line of its own."""
+    """The platform has answered a request that was made as the user, or has not. A success writes no line."""
     if isinstance(exchange.outcome, Succeeded):
         return
     fields: dict[str, Any] = {
@@ -447,10 +449,8 @@ def failed(bot: Bot, message: str, error: Exception, **fields: object) -> None:
 
     A lost race is no trouble, and an outage of the database is told once for all that it makes fail.
     """
-    database, reason = (
-        bot.database,
-        ", ".join([type(error).__name__, *(str(value) for value in fields.values())]),
-    )
+    database = bot.database
+    reason = ", ".join([type(error).__name__, *(str(value) for value in fields.values())])
     if database.is_lost_race(error) or (database.outages.is_away and database.is_unavailable(error)):
         tell(message, logging.DEBUG, reason=reason)
     elif database.is_unavailable(error):
@@ -471,20 +471,14 @@ OBSERVED: Mapping[str, Callable[[Entry], None]] = {
     "call_suspended": call_suspended,
     "call_released": call_resumed,
     "call_confirmed": call_resumed,
-    "call_succeeded": lambda entry: call_ended(entry, CallStatus.SUCCEEDED),
-    "call_failed": lambda entry: call_ended(entry, CallStatus.FAILED),
-    "call_outcome_unknown": lambda entry: call_ended(entry, CallStatus.OUTCOME_UNKNOWN),
-    "call_cancelled": lambda entry: call_ended(entry, CallStatus.CANCELLED),
-    "call_expired": lambda entry: call_ended(entry, CallStatus.EXPIRED),
+    **{action: partial(call_ended, status=status) for action, status in CALL_ENDS.items()},
     "link_opened": link_opened,
-    "grant_stored": lambda entry: consent_ended(entry, "granted"),
-    "consent_withdrawn": lambda entry: consent_ended(entry, "withdrawn"),
-    "consent_dropped": lambda entry: consent_ended(entry, "dropped"),
-    "attempt_denied": lambda entry: consent_ended(entry, "denied"),
-    "attempt_failed": lambda entry: consent_ended(entry, "failed"),
-    "device_authorization_denied": lambda entry: consent_ended(entry, "denied"),
-    "device_authorization_failed": lambda entry: consent_ended(entry, "failed"),
-    "device_authorization_expired": lambda entry: consent_ended(entry, "expired"),
+    **{
+        action: partial(consent_ended, result=result)
+        for action, result in CONSENT_ENDS.items()
+        # Openings that are abandoned are only counted: a user may open a link many times.
+        if action != "attempt_expired"
+    },
     "token_refreshed": token_refreshed,
     "grant_ended": grant_ended,
     "scopes_enabled": scope_enabled,
@@ -493,7 +487,7 @@ OBSERVED: Mapping[str, Callable[[Entry], None]] = {
 
 
 def committed(bot: Bot, entry: Entry) -> None:
-    """Observe an entry of the audit log. One that has no line of its own is told at level debug."""
+    """Observe an entry of the audit log. One without an observation is logged at level debug."""
     entry_metrics.count(bot.metrics, entry)
     subject = entry.subject_id
     with correlation.bind(**ids_of(bot, entry)):

@@ -272,6 +272,11 @@ def url(path: str, **parameters: str | None) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
+def with_query(target: str, query: str) -> str:
+    """Return a URL, which may have a query, with a further part of it."""
+    return f"{target}{'&' if '?' in target else '?'}{query}"
+
+
 @dataclass(frozen=True, slots=True)
 class Pager:
     newest: str | None
@@ -286,7 +291,7 @@ def pager(request: web.Request, listing: Listing, newest: str) -> Pager | None:
         return None
     older = None
     if listing.older is not None:
-        older = f"{newest}{'&' if '?' in newest else '?'}{urlencode({'after': listing.older})}"
+        older = with_query(newest, urlencode({"after": listing.older}))
     return Pager(None if first else newest, older, listing.complete)
 
 
@@ -608,7 +613,7 @@ async def check(request: web.Request, operator: Operator, fields: Mapping[str, s
 
 def back(request: web.Request, operator: Operator, target: str, done: str) -> web.Response:
     """Redirect to a page, which says what was done."""
-    response = login.redirect(f"{target}{'&' if '?' in target else '?'}{done}")
+    response = login.redirect(with_query(target, done))
     flash(response, request.app[BOT], done, operator.visitor)
     return response
 
