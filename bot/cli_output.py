@@ -68,7 +68,7 @@ class Column:
 
     heading: str
     fields: tuple[Field, ...]
-    """What it shows of the row, each on a line of its own. Empty ones are left out."""
+    """What it shows of the row, one per line. Leaves out empty ones."""
     breaks: Breaks = "at_spaces"
 
 

@@ -108,7 +108,7 @@ def recognize(answer: Answer, around: Surroundings) -> Own | Other | None:
         return Other(f"of another database ({instance})", fix)
     if absent := sorted(set(around.apps) - replica.apps):
         served = ", ".join(sorted(replica.apps)) or "no app"
-        fix = "Give each bot an address of its own, or one bot the settings of both apps."
+        fix = "Give each bot its own address, or one bot the settings of both apps."
         return Other(f"that serves {served}, and not {', '.join(absent)} ({instance})", fix)
     return Own(replica, version)
 
@@ -302,7 +302,7 @@ def free_or_not(where: str, problem: OSError | None, around: Surroundings) -> Fi
 
 async def bot(settings: Settings, surroundings: FindSurroundings) -> Sequence[Finding]:
     """Report which replicas run, and what the one on this machine says about itself."""
-    # With a port of its own, health is served there alone.
+    # With BOT_METRICS_PORT, health is served only there.
     port = settings.metrics_port or settings.port
     origin = local_origin(settings.host, port)
     health, ready = await asyncio.gather(

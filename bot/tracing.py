@@ -1,7 +1,7 @@
 """Traces with OpenTelemetry, for operators who have configured it by its standard variables (`OTEL_…`).
 
 Needs the extra `bot-that-asks[otel]`. Without a configuration, nothing of it is imported. Spans are sent by OTLP over
-HTTP, in a thread of their own. A collector that is away costs the bot nothing but spans.
+HTTP, in a separate thread. A collector that is away costs the bot nothing but spans.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class OpenTelemetryTracer(Tracer):
     def span(
         self, name: str, *, call: str | None = None, is_arrival: bool = False, **attributes: str | int | None
     ) -> AbstractContextManager[None]:
-        # A consent has a trace of its own, because a browser brings it, and a link to the event that it is for.
+        # A consent starts a separate trace, because a browser brings it, with a link to its event.
         event = self._events.get(correlation.bound().get("call", "")) if is_arrival else None
         links = [self._api.Link(event)] if event is not None else []
         return self._recorded(name, self._parent(call, is_arrival=is_arrival), is_arrival, links, attributes)

@@ -64,7 +64,7 @@ class Clock:
         self._database_steady_since = float("-inf")
         self._differs_from_database = False
         self.has_database_clock = False
-        """Whether the database has a clock of its own, as PostgreSQL has."""
+        """Whether the database server has its own clock, as PostgreSQL does."""
         self._watched_since, self._looked_at = at, at
         self._confirmed = False
         """Whether the platform's clock has confirmed this one since it has been watched."""

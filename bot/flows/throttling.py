@@ -120,7 +120,7 @@ class RepeatedLogs:
 
     def _start_interval(self, kind: tuple[str, str], level: int) -> None:
         self._since[kind] = 0
-        # In a context of its own: the number is not about the story in which the first one happened.
+        # In an empty context: the number is not about the story in which the first one happened.
         asyncio.get_running_loop().call_later(
             self._every, self._log_count, kind, level, context=contextvars.Context()
         )

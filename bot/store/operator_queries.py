@@ -445,7 +445,7 @@ NAMES = select(known.c.user_key, known.c.name).where(known.c.name.is_not(None)).
 
 
 def _named_like(connection: Connection, part: str) -> list[UserKey]:
-    """Return the users whose name contains this. Compared here: a database folds only the letters of its own locale."""
+    """Return the users whose name contains this. Compared here: a database folds only letters of its locale."""
     folded = fold(part)
     if not folded:
         return []

@@ -146,7 +146,7 @@ async def refuse_pooler(url: str) -> None:
         "statement_cache_size": 0,
     }
     pooled = False
-    # If the database cannot be reached, whoever needs it reports that.
+    # If the database cannot be reached, the first unit of work reports that.
     with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         async with asyncio.timeout(CONNECT_TIMEOUT), contextlib.AsyncExitStack() as stack:
             connections = []

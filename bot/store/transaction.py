@@ -161,7 +161,7 @@ class Database(ABC):
                 try:
                     observe(entry)
                 except Exception:
-                    # The transaction is committed: whoever waits for it has to learn that.
+                    # The transaction is committed, and its caller has to learn that.
                     log.exception(
                         "an entry of the audit log could not be reported", extra={"action": entry.action}
                     )

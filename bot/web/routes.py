@@ -52,7 +52,7 @@ def build(bot: Bot, ingresses: Ingresses, *, with_health: bool = True) -> web.Ap
 
 
 def build_health(bot: Bot, ingresses: Ingresses) -> web.Application:
-    """Return an application that only serves `/healthz`, `/readyz` and `/metrics`, for a port of their own."""
+    """Return an application that only serves `/healthz`, `/readyz` and `/metrics`, for a separate port."""
     app = web.Application(client_max_size=0)
     app[BOT] = bot
     app[INGRESSES] = ingresses

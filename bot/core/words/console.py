@@ -31,7 +31,7 @@ SESSION_ENDED = PageWords(
 NOT_AN_ADMINISTRATOR = PageWords(
     Words(en="For administrators only", zh="仅限管理员"),
     Words(
-        en="Your account isn't an administrator of this app. If it should be, ask whoever runs the bot to add it.",
+        en="Your account isn't an administrator of this app. If it should be, ask the bot's operator to add it.",
         zh="你的账号不是此应用的管理员。如需访问，请联系机器人的运维人员添加。",
     ),
 )
@@ -63,7 +63,6 @@ NOT_COMPLETE = Words(
     en="The {number} entries before this point have been searched. There are older ones.",
     zh="已查找此前的 {number} 条记录，还有更早的记录。",
 )
-BACK = Words(en="Back", zh="返回")
 ALL = Words(en="All", zh="全部")
 SHOW_ALL = Words(en="Show all", zh="查看全部")
 TIMES_IN_ZONE = Words(en="Times in {zone}.", zh="时间均为 {zone} 时间。")
@@ -295,7 +294,6 @@ SETTLED = Words(en="Ended", zh="结束")
 SCOPES_ASKED = Words(en="Scopes", zh="权限")
 EXPIRES = Words(en="Expires", zh="到期")
 NEEDS = Words(en="Needs", zh="所需权限")
-OR = Words(en="or", zh="或")
 REQUEST = Words(en="Request", zh="授权请求")
 ITS_CALLS = Words(en="Its calls", zh="相关命令")
 FILTER = Words(en="Filter", zh="筛选")
@@ -358,7 +356,6 @@ STORY = Words(en="Story", zh="经过")
 
 # --- one story -----------------------------------------------------------------------------------------
 
-STORY_OF = Words(en="{command}", zh="{command}")
 CALL_ID = Words(en="Call", zh="命令 ID")
 MESSAGE_ID = Words(en="Message", zh="消息 ID")
 WHERE = Words(en="Where", zh="来源")
@@ -373,7 +370,6 @@ ARGUMENTS_NOT_SHOWN = Words(
     en="What the person wrote after the command isn't shown here, and is erased when the call ends.",
     zh="此处不显示用户在命令后输入的内容；命令结束后该内容会被清除。",
 )
-BY_OPERATOR = Words(en="by {name}", zh="操作者：{name}")
 
 ACTIONS: Mapping[str, Words] = {
     "asked": Words(en="Asked", zh="收到命令"),
