@@ -344,7 +344,7 @@ async def test_a_story_tells_each_event_once_and_as_of_its_time(filled: Database
     )
 
     def work(c: Connection) -> None:
-        c.execute(opened, {"at": as_stored(c, NOW), "user": USERS["anna"]})
+        c.execute(opened, {"at": as_stored(c, datetime.now(UTC)), "user": USERS["anna"]})
 
     await filled.write(work)
     rows = await found(filled, "SELECT what, detail, result FROM call_story WHERE call_id = 'c1'")
