@@ -94,6 +94,9 @@ def _whole(heading: str, *fields: Field) -> Column:
 
 
 _WHO = ("name", "user_key")
+AFFECTED = "affected"
+"""The field with the users whom an error affected, the latest first."""
+AFFECTED_SHOWN = 3
 _ABOUT: tuple[str, Field] = ("", ("subject_kind", "subject_id"))
 _STATE = (_column("command", "command"), _column("status", "status", "waits_for"))
 TABLES: Mapping[str, Table] = {
@@ -134,7 +137,7 @@ TABLES: Mapping[str, Table] = {
         _column("what", "what", breaks="anywhere"),
         _column("status", "status"),
         _column("code", "code", breaks="anywhere"),
-        below=(("latest: log id", "log_id"), ("call", "call_id")),
+        below=(("affected:", AFFECTED), ("latest: log id", "log_id"), ("call", "call_id")),
     ),
     "explain.waiting": _table(
         _whole("asked", "asked_at"),
@@ -308,9 +311,26 @@ def _cell(column: Column, row: Row, *, whole: bool = False) -> list[str]:
 
 
 def _shown_field(field: Field, row: Row, *, whole: bool = False) -> str:
+    if field == AFFECTED:
+        return _affected(row, whole=whole)
     if isinstance(field, str):
         return _text(field, row.get(field), whole=whole)
     return " ".join(text for each in field if (text := _text(each, row.get(each), whole=whole)) not in EMPTY)
+
+
+def _affected(row: Row, *, whole: bool) -> str:
+    """Return the names, or else the ids, of the first affected users, and how many others there are."""
+    users = row.get(AFFECTED)
+    if not isinstance(users, list):
+        return ""
+    named = [each["name"] for each in users]
+    some = [
+        shown(each["name"]) if each["name"] and named.count(each["name"]) == 1 else _shown_field(_WHO, each)
+        for each in (users if whole else users[:AFFECTED_SHOWN])
+    ]
+    number = row.get("users")
+    more = number - len(some) if isinstance(number, int) else 0
+    return ", ".join(some) + (f" and {more} more" if more > 0 else "")
 
 
 def _text(field: str, value: Value, *, whole: bool) -> str:

@@ -351,11 +351,11 @@ class Reactions(Protocol):
 
 
 class Directory(Protocol):
-    """The organization's address book, as far as the app may read it as itself."""
+    """The names of users: from the organization's address book, as far as the app may read it, or from their messages."""
 
     @property
     def is_readable(self) -> bool:
-        """False while it is not known that the app may read it."""
+        """False while it is not known that names can be read."""
 
     async def name_of(self, user: UserKey) -> str | None:
         """Return the name of a user, or None if it cannot be read."""

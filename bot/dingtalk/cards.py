@@ -135,7 +135,12 @@ class CardRenderer:
                     status=self._say(card_words.PARTLY_AFTER),
                 )
             case Face.DECLINED:
-                return self._plain(card_words.DECLINED_TITLE, self._about(card_words.DECLINED_BODY, card))
+                refused = self._scopes(card.scopes, card.refused)
+                return self._plain(
+                    card_words.DECLINED_TITLE,
+                    self._about(card_words.DECLINED_BODY, card),
+                    *((self._say(card_words.PARTLY_REFUSED), refused) if refused else ()),
+                )
             case Face.EXPIRED:
                 return self._plain(
                     card_words.EXPIRED_TITLE,

@@ -52,6 +52,7 @@ class ReplySession:
 class ReceivedMessage:
     event: MessageReceived
     session: ReplySession | None
+    sender_name: str | None
     unnamed_member: bool
     """Whether the sender is in the bot's organization and yet not named, which means that the app is not published."""
 
@@ -78,6 +79,7 @@ def read_message(recipient: Recipient, event_id: str, data: Fields) -> ReceivedM
     is_member = corp_id in {None, recipient.corp_id}
     sender = staff_id if is_member else None
     text = message_text(data)
+    name = data.get("senderNick")
     message = MessageReceived(
         event_id,
         user_of(recipient, corp_id or recipient.corp_id, sender or required(data, "senderId")),
@@ -85,11 +87,16 @@ def read_message(recipient: Recipient, event_id: str, data: Fields) -> ReceivedM
         required(data, "msgId"),
         text,
         parse_milliseconds(data.get("createAt"), "createAt"),
-        language_of_sender(text, data.get("senderNick")),
+        language_of_sender(text, name),
         foreign=sender is None,
         union_id=optional(data, "senderUnionId"),
     )
-    return ReceivedMessage(message, reply_session(data), unnamed_member=is_member and staff_id is None)
+    return ReceivedMessage(
+        message,
+        reply_session(data),
+        name if isinstance(name, str) else None,
+        unnamed_member=is_member and staff_id is None,
+    )
 
 
 def language_of_sender(text: str | None, name: Any) -> Language | None:

@@ -39,6 +39,7 @@ from bot.dingtalk.posts import render_reply
 from bot.dingtalk.rendered_messages import CARD
 from bot.dingtalk.scope_descriptions import WELL_KNOWN, describe_scope
 from bot.dingtalk.scope_kinds import IDENTITY_SCOPE, SCOPE_SYNTAX
+from bot.dingtalk.sender_names import SenderNames
 from bot.dingtalk.sessions import ReplySessions
 from bot.dingtalk.webhook import Parsed, WebhookKeys, receive_click, receive_frame, receive_message
 from bot.transport.app_token import with_token
@@ -95,7 +96,7 @@ class DingTalkPlatform:
     monolingual = True
     quotes_messages = False
     chat_link = None
-    device = narrowing = revocation = ephemeral = reactions = scope_applications = directory = None
+    device = narrowing = revocation = ephemeral = reactions = scope_applications = None
 
     def __init__(
         self,
@@ -141,6 +142,7 @@ class DingTalkPlatform:
         self._oauth = OAuthClient(self._http, self._app)
         self._identities = Identities(corp_id, self.call_legacy)
         self._sessions = ReplySessions(oapi_url)
+        self.directory = SenderNames()
         self._sender = Sender(
             self._app.robot_code, self._template or None, self.call_as_app, self._post_to_session
         )
@@ -224,13 +226,15 @@ class DingTalkPlatform:
         return self._remember(receive_frame(self._recipient, frame))
 
     def _remember(self, parsed: Parsed) -> Event | Unauthentic:
-        """Return the event, and remember what else its message contains: where to reply, and the sender's union id."""
+        """Return the event, and remember where to reply to a message, and its sender's name and union id."""
         if not isinstance(parsed, ReceivedMessage):
             return parsed
         event = parsed.event
         self._sessions.keep(parsed)
         if event.union_id is not None and not event.foreign:
             self._identities.learn(event.union_id, event.user.open_id)
+        if parsed.sender_name is not None and not event.foreign:
+            self.directory.learn(event.user, parsed.sender_name)
         if parsed.unnamed_member and time.monotonic() > self._warned_at + UNNAMED_INTERVAL:
             self._warned_at = time.monotonic()
             log.error(

@@ -8,7 +8,7 @@ from bot.core.calls import CallStatus
 from bot.core.lifecycle import settled
 from bot.core.requests import RequestStatus
 from bot.flows.metrics import NONE, Metrics
-from bot.store.audit import Entry
+from bot.store.audit import NOTHING_GRANTED, Entry
 
 CALL_ENDS = {f"call_{status}": status for status in settled(CallStatus)}
 REQUEST_ENDS = {f"request_{status}": status for status in settled(RequestStatus)}
@@ -35,7 +35,7 @@ def count(metrics: Metrics, entry: Entry) -> None:
     if action in CALL_ENDS:
         count_call(metrics, entry, platform, CALL_ENDS[action])
     elif action in CONSENT_ENDS:
-        metrics.consent_ended(platform, CONSENT_ENDS[action], text(entry, "reason"))
+        metrics.consent_ended(platform, consent_result(entry), text(entry, "reason"))
     elif action in REQUEST_ENDS:
         metrics.request_ended(platform, REQUEST_ENDS[action])
     elif action == "call_suspended":
@@ -44,6 +44,11 @@ def count(metrics: Metrics, entry: Entry) -> None:
         metrics.token_refreshed(platform, "refreshed")
     elif action == "grant_ended":
         metrics.grant_ended(platform, text(entry, "reason"))
+
+
+def consent_result(entry: Entry) -> str:
+    """Return how a consent ended. One to none of the scopes is stored, but grants nothing."""
+    return "denied" if entry.detail.get("reason") == NOTHING_GRANTED else CONSENT_ENDS[entry.action]
 
 
 def count_call(metrics: Metrics, entry: Entry, platform: str, status: CallStatus) -> None:

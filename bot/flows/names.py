@@ -1,4 +1,4 @@
-"""Learns the names of users who have not consented, for operators: from the address book, where the app may read it."""
+"""Learns the names of users who have not consented, for operators: from what the platform tells the app about them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ from bot.core.scopes import ScopeSet, clauses
 from bot.core.secrets import NotSecret
 from bot.flows import correlation, entry_metrics
 from bot.flows.clock import utc_now
-from bot.flows.entry_metrics import CALL_ENDS, CONSENT_ENDS
+from bot.flows.entry_metrics import CALL_ENDS, CONSENT_ENDS, consent_result
 from bot.flows.metrics import OTHER
 from bot.store.audit import Detail, Entry
 from bot.store.inbox import NewCall
@@ -298,14 +298,15 @@ def link_opened(entry: Entry) -> None:
     tell("link opened", request=entry.subject_id, authorization_attempt=entry.detail.get("attempt"))
 
 
-def consent_ended(entry: Entry, result: str) -> None:
-    """A visitor has come back from the platform's page, or never will. `result` says how it ended."""
+def consent_ended(entry: Entry) -> None:
+    """A visitor has come back from the platform's page, or never will."""
     tell(
         "consent ended",
-        result=result,
+        result=consent_result(entry),
         reason=entry.detail.get("reason"),
         gained=joined(entry.detail.get("gained")),
         lost=joined(entry.detail.get("lost")),
+        refused=joined(entry.detail.get("refused")),
         by=entry.detail.get("by"),
         request=entry.detail.get("request"),
         **ids_of_opening(entry),
@@ -474,8 +475,8 @@ OBSERVED: Mapping[str, Callable[[Entry], None]] = {
     **{action: partial(call_ended, status=status) for action, status in CALL_ENDS.items()},
     "link_opened": link_opened,
     **{
-        action: partial(consent_ended, result=result)
-        for action, result in CONSENT_ENDS.items()
+        action: consent_ended
+        for action in CONSENT_ENDS
         # Openings that are abandoned are only counted: a user may open a link many times.
         if action != "attempt_expired"
     },

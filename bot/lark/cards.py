@@ -88,7 +88,13 @@ def render_authorization(card: AuthorizationCard, max_length: int) -> Json:
                 grey_note(card_words.PARTLY_AFTER),
             )
         case Face.DECLINED:
-            return frame(card_words.DECLINED_TITLE, "grey", text(card, card_words.DECLINED_BODY))
+            refused = listed(without_implied(card.refused))
+            return frame(
+                card_words.DECLINED_TITLE,
+                "grey",
+                text(card, card_words.DECLINED_BODY),
+                *([markdown(card_words.PARTLY_REFUSED), *refused] if refused else []),
+            )
         case Face.EXPIRED:
             return frame(
                 card_words.EXPIRED_TITLE,

@@ -77,6 +77,9 @@ class Entry:
 DECLINED_ON_PAGE = {"where": "page", "by": "unidentified"}
 """Detail of a refusal on the platform's page: the entry names the user who was asked, not the visitor who declined."""
 
+NOTHING_GRANTED = "nothing_granted"
+"""The reason of a consent to none of the scopes that were asked for, and of the request that it declines."""
+
 TOKEN_DROPPED = {"token": "dropped, not stored"}
 """Detail of a consent by a user other than the one who was asked."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from bot.core.api import ApiOutcome
 from bot.core.calls import CallStatus
 from bot.core.grants import GrantStatus, RevocationStatus
 from bot.core.messages import MessageStatus
+from bot.core.people import UserKey
 from bot.core.requests import RequestStatus
 from bot.store.operator_queries import Filter, Row, asked, known
 from bot.store.schema import api_calls, audit_log, deferred_calls, grants, outgoing_messages, revocations
@@ -32,22 +33,29 @@ EXPECTED = (ApiOutcome.SUCCEEDED, ApiOutcome.INSUFFICIENT_SCOPE)
 def errors(connection: Connection, chosen: Filter, now: datetime) -> list[Row]:
     """Return what failed, one row for each kind of failure, the latest first. The status may be any of a row's codes."""
     chosen = _with_period(chosen, now)
-    rows = [
-        *_api_errors(connection, chosen),
-        *_ended(connection, chosen, "call", deferred_calls, deferred_calls.c.outcome, FAILED_CALLS),
-        *_ended(
-            connection, chosen, "message", outgoing_messages, outgoing_messages.c.reason, FAILED_MESSAGES
-        ),
-        *_ended(connection, chosen, "request", asked, asked.c.failure, FAILED_REQUESTS),
-        *_ended(connection, chosen, "revocation", revocations, revocations.c.reason, FAILED_REVOCATIONS),
-        *_audited(connection, chosen),
-    ]
+    found = _by_kind(
+        [
+            *_api_errors(connection, chosen),
+            *_ended(connection, chosen, "call", deferred_calls, deferred_calls.c.outcome, FAILED_CALLS),
+            *_ended(
+                connection, chosen, "message", outgoing_messages, outgoing_messages.c.reason, FAILED_MESSAGES
+            ),
+            *_ended(connection, chosen, "request", asked, asked.c.failure, FAILED_REQUESTS),
+            *_ended(connection, chosen, "revocation", revocations, revocations.c.reason, FAILED_REVOCATIONS),
+            *_audited(connection, chosen),
+        ]
+    )
     if chosen.statuses:
         wanted = set(chosen.statuses)
-        rows = [row for row in rows if wanted & {row["status"], row["code"]}]
-    rows.sort(key=lambda row: row["last_at"], reverse=True)
-    return rows[: chosen.limit]
+        found = [each for each in found if wanted & {each.status, each.code}]
+    found.sort(key=lambda each: each.last_at, reverse=True)
+    found = found[: chosen.limit]
+    names = _names(connection, {user for each in found for user in each.affected})
+    return [_error_row(connection, each, names) for each in found]
 
+
+AFFECTED = 20
+"""The number of users that an error names, those who were affected last."""
 
 FAILED_CALLS = (CallStatus.FAILED, CallStatus.OUTCOME_UNKNOWN)
 FAILED_MESSAGES = (MessageStatus.UNDELIVERABLE, MessageStatus.OUTCOME_UNKNOWN)
@@ -63,22 +71,83 @@ def _with_period(chosen: Filter, now: datetime) -> Filter:
     )
 
 
-def _error(what: str, **values: Any) -> Row:
-    empty = {"status": None, "code": None, "log_id": None, "call_id": None}
-    return {"what": what, **empty, **values}
+@dataclass(slots=True)
+class _Failures:
+    """Failures of one kind: of one user as they are read, then of all users."""
+
+    what: str
+    status: str
+    code: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+    users: dict[UserKey, datetime]
+    """When each user was last affected. Empty if it is unknown who was."""
+    api_call: str | None = None
+    """The latest API call, if they are API calls."""
+    call: str | None = None
+    """The latest call, if they are calls."""
+
+    def add(self, other: _Failures) -> None:
+        self.count += other.count
+        self.first_at = min(self.first_at, other.first_at)
+        self.last_at = max(self.last_at, other.last_at)
+        for user, at in other.users.items():
+            self.users[user] = max(at, self.users.get(user, at))
+        self.api_call = max(filter(None, (self.api_call, other.api_call)), default=None)
+        self.call = max(filter(None, (self.call, other.call)), default=None)
+
+    @property
+    def affected(self) -> list[UserKey]:
+        latest = sorted(self.users.items(), key=lambda each: (each[1], str(each[0])), reverse=True)
+        return [user for user, _ in latest[:AFFECTED]]
 
 
-def _api_errors(connection: Connection, chosen: Filter) -> list[Row]:
+def _by_kind(parts: Iterable[_Failures]) -> list[_Failures]:
+    found: dict[tuple[str, str, str | None], _Failures] = {}
+    for part in parts:
+        kind = (part.what, part.status, part.code)
+        if kind in found:
+            found[kind].add(part)
+        else:
+            found[kind] = part
+    return list(found.values())
+
+
+def _names(connection: Connection, users: Collection[UserKey]) -> dict[UserKey, str | None]:
+    query = select(known.c.user_key, known.c.name).where(known.c.user_key.in_(users))
+    return {row.user_key: row.name for row in connection.execute(query)}
+
+
+def _error_row(connection: Connection, failures: _Failures, names: Mapping[UserKey, str | None]) -> Row:
+    log_id, call_id = None, failures.call
+    if failures.api_call is not None:
+        made = api_calls.c
+        query = select(made.log_id, made.call_id).where(made.id == failures.api_call)
+        log_id, call_id = connection.execute(query).one()
+    return {
+        "what": failures.what,
+        "status": failures.status,
+        "code": failures.code,
+        "log_id": log_id,
+        "call_id": call_id,
+        "count": failures.count,
+        "users": len(failures.users),
+        "affected": [{"user_key": str(user), "name": names.get(user)} for user in failures.affected],
+        "first_at": failures.first_at,
+        "last_at": failures.last_at,
+    }
+
+
+def _of(user: UserKey | None, last_at: datetime) -> dict[UserKey, datetime]:
+    return {} if user is None else {user: last_at}
+
+
+def _api_errors(connection: Connection, chosen: Filter) -> Iterator[_Failures]:
     made = api_calls.c
     columns = (made.method, made.path, made.status, made.code, made.outcome, made.user_key)
     query = (
-        select(
-            *columns,
-            func.count().label("count"),
-            func.min(made.at, type_=made.at.type).label("first_at"),
-            func.max(made.at, type_=made.at.type).label("last_at"),
-            func.max(made.id).label("latest"),
-        )
+        select(*columns, *_figures(made.at), func.max(made.id).label("latest"))
         .where(
             made.outcome.not_in([each.value for each in EXPECTED]),
             *chosen.within(made.at),
@@ -86,40 +155,25 @@ def _api_errors(connection: Connection, chosen: Filter) -> list[Row]:
         )
         .group_by(*columns)
     )
-    found: dict[tuple[Any, ...], Row] = {}
     for row in connection.execute(query):
-        what = f"{row.method} {without_ids(row.path)}"
-        status = row.outcome if row.status is None else str(row.status)
-        error = _error(
-            what,
-            status=status,
-            code=row.outcome if row.code is None and row.status is not None else row.code,
-            count=row.count,
-            users={row.user_key},
-            first_at=row.first_at,
-            last_at=row.last_at,
-            latest=row.latest,
+        yield _Failures(
+            f"{row.method} {without_ids(row.path)}",
+            row.outcome if row.status is None else str(row.status),
+            row.outcome if row.code is None and row.status is not None else row.code,
+            row.number,
+            row.first_at,
+            row.last_at,
+            _of(row.user_key, row.last_at),
+            api_call=row.latest,
         )
-        key = (what, error["status"], error["code"])
-        found[key] = _merged(found[key], error) if key in found else error
-    return [_with_latest(connection, row | {"users": len(row["users"])}) for row in found.values()]
 
 
-def _merged(one: Row, other: Row) -> Row:
-    """Merge rows about the same API call, of other users or with other ids in its path."""
-    one["users"] |= other["users"]
-    return one | {
-        "count": one["count"] + other["count"],
-        "first_at": min(one["first_at"], other["first_at"]),
-        "last_at": max(one["last_at"], other["last_at"]),
-        "latest": max(one["latest"], other["latest"]),
-    }
-
-
-def _with_latest(connection: Connection, row: Row) -> Row:
-    query = select(api_calls.c.log_id, api_calls.c.call_id).where(api_calls.c.id == row.pop("latest"))
-    latest = connection.execute(query).one()
-    return row | {"log_id": latest.log_id, "call_id": latest.call_id}
+def _figures(at: Column[datetime]) -> tuple[ColumnElement[Any], ...]:
+    return (
+        func.count().label("number"),
+        func.min(at, type_=at.type).label("first_at"),
+        func.max(at, type_=at.type).label("last_at"),
+    )
 
 
 ID_IN_PATH = re.compile(r"(?<=/)(?=[^/]*\d)(?!v\d+(?:/|$))[^/]{6,}|(?<=/)[^/]{25,}")
@@ -137,67 +191,52 @@ def _ended(
     table: Table,
     reason: Column[Any],
     statuses: Sequence[Any],
-) -> list[Row]:
-    """Return what ended badly in a table, by its status and reason."""
-    command = table.c.command if "command" in table.c else table.c.kind if "kind" in table.c else None
-    columns = [each for each in (command, table.c.status, reason) if each is not None]
+) -> Iterator[_Failures]:
+    """Yield what ended badly in a table, by its status and reason."""
+    at = table.c.settled_at
+    kinds = [table.c[each] for each in ("command", "kind") if each in table.c]
+    columns = [*kinds, table.c.status, reason, table.c.user_key]
     query = (
-        select(
-            *columns,
-            func.count().label("count"),
-            func.count(table.c.user_key.distinct()).label("users"),
-            func.min(table.c.settled_at, type_=table.c.settled_at.type).label("first_at"),
-            func.max(table.c.settled_at, type_=table.c.settled_at.type).label("last_at"),
-            func.max(table.c.id).label("latest"),
-        )
+        select(*columns, *_figures(at), func.max(table.c.id).label("latest"))
         .where(
-            table.c.settled_at.is_not(None),
+            at.is_not(None),
             table.c.status.in_([each.value for each in statuses]),
-            *chosen.within(table.c.settled_at),
+            *chosen.within(at),
             *chosen.of_user(table),
         )
         .group_by(*columns)
     )
-    return [
-        _error(
-            f"{what} {row[0]}" if command is not None else what,
-            status=row.status,
-            code=row[len(columns) - 1],
-            count=row.count,
-            users=row.users,
-            first_at=row.first_at,
-            last_at=row.last_at,
-            call_id=row.latest if table is deferred_calls else None,
+    for row in connection.execute(query):
+        yield _Failures(
+            " ".join([what, *row[: len(kinds)]]),
+            row.status,
+            row[len(kinds) + 1],
+            row.number,
+            row.first_at,
+            row.last_at,
+            _of(row.user_key, row.last_at),
+            call=row.latest if table is deferred_calls else None,
         )
-        for row in connection.execute(query)
-    ]
 
 
-def _audited(connection: Connection, chosen: Filter) -> list[Row]:
+def _audited(connection: Connection, chosen: Filter) -> Iterator[_Failures]:
     entry = audit_log.c
     failed: ColumnElement[bool] = entry.action.in_(FAILED_ACTIONS) | entry.action.endswith("_rejected")
     query = (
-        select(
-            entry.action,
-            func.count().label("count"),
-            func.count(entry.user_key.distinct()).label("users"),
-            func.min(entry.at, type_=entry.at.type).label("first_at"),
-            func.max(entry.at, type_=entry.at.type).label("last_at"),
-        )
+        select(entry.action, entry.user_key, *_figures(entry.at))
         .where(failed, *chosen.within(entry.at), *chosen.of_user(audit_log))
-        .group_by(entry.action)
+        .group_by(entry.action, entry.user_key)
     )
-    return [
-        _error(
+    for row in connection.execute(query):
+        yield _Failures(
             row.action.replace("_", " "),
-            status="failed" if row.action.endswith("_failed") else "rejected",
-            count=row.count,
-            users=row.users,
-            first_at=row.first_at,
-            last_at=row.last_at,
+            "failed" if row.action.endswith("_failed") else "rejected",
+            None,
+            row.number,
+            row.first_at,
+            row.last_at,
+            _of(row.user_key, row.last_at),
         )
-        for row in connection.execute(query)
-    ]
 
 
 # --- numbers ---------------------------------------------------------------------------------------

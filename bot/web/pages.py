@@ -77,6 +77,7 @@ CALLBACK_PAGES: dict[CallbackResult, Page] = {
     CallbackResult.AUTHORIZED: Page(200, "good", words.CALLBACK_AUTHORIZED),
     CallbackResult.STORED: Page(200, "good", words.CALLBACK_STORED),
     CallbackResult.PARTLY: Page(200, "calm", words.CALLBACK_PARTLY),
+    CallbackResult.NOTHING_GRANTED: Page(200, "calm", words.CALLBACK_NOTHING_GRANTED),
     CallbackResult.MORE_NEEDED: Page(200, "calm", words.CALLBACK_MORE_NEEDED),
     CallbackResult.DECLINED: Page(200, "calm", words.CALLBACK_DECLINED),
     CallbackResult.CLOSED: Page(200, "calm", words.CALLBACK_CLOSED),

@@ -219,6 +219,37 @@ async def test_what_the_platform_failed_at_is_counted_with_its_last_log_id(world
     assert "GET /open-apis/task/v2/tasks" in " ".join(out.split())
 
 
+async def test_errors_name_whom_they_affected(world: World):
+    """By name those who have consented, by id one who has not."""
+    await world.start()
+    for person in (world.sam, world.wei):
+        await world.authorized(person)
+    await world.trouble({"path": "*/task/v2/tasks*"}, "status", status=418)
+    for person in (world.wei, world.sam):
+        await world.answer_to(await world.say(person, "/tasks"))
+    await world.trouble(
+        {"path": "*/im/v1/messages*"}, "status", status=400, body={"code": 230099, "msg": "no such card"}
+    )
+    await world.say(world.ada, "/help")
+    await world.until(lambda: world.count("outgoing_messages", status="undeliverable"), "the lost answer")
+    rows = {row["what"]: row for row in await told(world, "errors")}
+    for what, people, names in (
+        ("GET /open-apis/task/v2/tasks", [world.sam, world.wei], [world.sam.name, world.wei.name]),
+        ("message answer", [world.ada], [None]),
+    ):
+        row = rows[what]
+        assert row["users"] == len(people)
+        assert [each["user_key"].rpartition(":")[2] for each in row["affected"]] == [
+            each.open_id for each in people
+        ]
+        assert [each["name"] for each in row["affected"]] == names
+    code, out, _ = await world.cli("errors")
+    assert code == 0
+    told_in_lines = " ".join(out.split())
+    assert f"affected: {world.sam.name}, {world.wei.name}" in told_in_lines
+    assert f"affected: {world.ada.open_id}" in told_in_lines
+
+
 async def test_a_failure_without_an_answer_has_a_status_and_no_code(world: World):
     await world.start()
     await world.authorized(world.sam)

@@ -132,6 +132,14 @@ CALLBACK_PARTLY = PageWords(
         zh="已授权的权限已生效。需要其余权限的命令没有执行，详情见聊天。",
     ),
 )
+CALLBACK_NOTHING_GRANTED = PageWords(
+    Words(en="Not authorized", zh="未授权"),
+    Words(
+        en="None of the permissions was selected, so the commands that need them weren't run. Send them again in the "
+        "chat if you change your mind.",
+        zh="你没有勾选任何权限，需要这些权限的命令没有执行。如需继续，请在聊天中重新发送。",
+    ),
+)
 CALLBACK_MORE_NEEDED = PageWords(
     Words(en="Authorized, one more step", zh="授权成功，还差一步"),
     Words(

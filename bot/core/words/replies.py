@@ -47,7 +47,7 @@ def partly_declined(command: str, refused: str) -> Reply:
     return say(
         Words(en="A permission is still missing", zh="仍缺少权限"),
         Words(
-            en="{command} wasn't run: it also needs {refused}. Send it again if you change your mind.",
+            en="{command} wasn't run: it still needs {refused}. Send it again if you change your mind.",
             zh="{command} 未执行：还需要授权 {refused}。如需继续，请重新发送。",
         ).format(command=command, refused=refused),
     )

@@ -43,6 +43,8 @@ class CallbackResult(StrEnum):
     STORED = "stored"
     """Everything was granted, and no call waited for it."""
     PARTLY = "partly"
+    NOTHING_GRANTED = "nothing_granted"
+    """The user consented, but to none of the scopes."""
     MORE_NEEDED = "more_needed"
     """Everything was granted, but the card now asks for more."""
     DECLINED = "declined"
@@ -146,6 +148,9 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         new = grants.NewTokens(tokens, granted, unrequested)
         grant = grants.save(c, user, before, new, endpoint=endpoint, now=now)
         users.consented(c, user, identity, now)
+        # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
+        refused = asked - granted - {OFFLINE_ACCESS}
+        all_refused = bool(refused) and refused == asked - {OFFLINE_ACCESS}
         audit.write(
             c,
             "grant_stored",
@@ -155,13 +160,13 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             request=consent.request_id,
             gained=sorted(granted - held),
             lost=sorted(held - granted),
+            refused=sorted(refused),
+            reason=audit.NOTHING_GRANTED if all_refused else None,
             scopes=sorted(granted),
             generation=grant.generation,
         )
         waiting = calls.suspended_for_consent(c, user)
         granted_scopes.add(c, user, granted, asked_by(c, consent, waiting), now)
-        # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
-        refused = asked - granted - {OFFLINE_ACCESS}
         released = release_calls(c, bot, waiting, grant, asked - granted, now)
         claim = bot.claim(user.app, now)
         settled = settle_request(c, grant, refused, released.rest, claim)
@@ -172,7 +177,12 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         if settled is not None and released.rest and not can_change_cards(bot.platform_of(user)):
             move(c, settled.id, now)
             card = requests.claim_card(c, settled.id, claim)
-        return AttemptEnd(result_of(refused, released, settled=settled is not None), messages, card)
+        result = (
+            CallbackResult.NOTHING_GRANTED
+            if all_refused
+            else result_of(refused, released, settled=settled is not None)
+        )
+        return AttemptEnd(result, messages, card)
 
     end = await bot.write_until_stored(work)
     bot.signals.calls.set()
@@ -248,9 +258,9 @@ def release_calls(
 def settle_request(
     c: Connection, grant: Grant, refused: ScopeSet, rest: Requirement, claim: Claim
 ) -> AuthorizationRequest | None:
-    """Settle the live request as granted, or reopen it for scopes that were added meanwhile, and claim its card.
+    """Settle the live request, or reopen it for scopes that were added meanwhile, and claim its card.
 
-    Returns None if there is none.
+    A consent to none of its scopes, `offline_access` aside, declines it. Returns None if there is no live request.
     """
     request = requests.live_of(c, grant.user)
     if request is None:
@@ -260,9 +270,12 @@ def settle_request(
         wanted = scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
         wanted |= request.scopes & {OFFLINE_ACCESS}
         return requests.reopen(c, request.id, wanted, claim)
-    end = requests.End(
-        RequestStatus.GRANTED,
-        granted=request.scopes & grant.scopes,
-        refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
-    )
+    granted = request.scopes & grant.scopes
+    missing_scopes = request.scopes - grant.scopes - {OFFLINE_ACCESS}
+    if missing_scopes and not granted - {OFFLINE_ACCESS}:
+        end = requests.End(
+            RequestStatus.DECLINED, granted=granted, refused=missing_scopes, reason=audit.NOTHING_GRANTED
+        )
+    else:
+        end = requests.End(RequestStatus.GRANTED, granted=granted, refused=missing_scopes)
     return requests.settle(c, request.id, end, claim)
