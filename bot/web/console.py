@@ -655,8 +655,12 @@ class Entry:
     """The detail as it is stored, if that is not JSON."""
 
 
-HIDDEN_DETAILS = frozenset({"attempt", "request", "generation", "asked_at", "generations"})
-"""Ids and counters that say nothing to a reader of the page."""
+HIDDEN_DETAILS = frozenset(
+    {"attempt", "request", "generation", "asked_at", "generations", "where", "by", "token"}
+)
+"""Ids and counters that say nothing to a reader of the page, and what the action says already."""
+CODES = frozenset({"reason", "outcome"})
+"""Details that are one of the bot's outcomes and reasons."""
 MAX_VALUES = 8
 
 GOOD = frozenset({"call_succeeded", "request_granted", "grant_stored", "attempt_completed", "message_sent"})
@@ -688,6 +692,9 @@ def entry_of(what: str, detail: str | None, operators: Mapping[str, str | None])
         if name == "waits_for" and value in words.WAITS_FOR:
             details.append(Detail("", words.WAITS_FOR[value]))
             continue
+        if isinstance(value, str) and name in CODES and (said := words.reason(value)) is not None:
+            details.append(Detail(words.DETAILS[name], said))
+            continue
         if name == "operator" and isinstance(value, str):
             value = operators.get(value) or value
         values = value if isinstance(value, list) else [value]
@@ -708,13 +715,26 @@ def entry_of_event(event: Event, operators: Mapping[str, str | None]) -> Entry:
     else:
         entry, results = entry_of(event.what, event.detail, operators), []
     if event.result:
-        outcome, separator, rest = event.result.partition(", ")
-        known = words.API_OUTCOMES.get(outcome)
-        more = plain(separator + rest, 60)
-        said = known + Words(more, more) if known else event.result
-        results.append(Detail(words.RESULT, said))
+        said = result_of_api_call(event.result) if event.what == "api_call" else words.reason(event.result)
+        results.append(Detail(words.RESULT, said or event.result))
     tone = "bad" if event.what == "api_call" and is_failure(event.result) else entry.tone
     return replace(entry, tone=tone, details=(*entry.details, *results))
+
+
+API_RESULT = re.compile(r"(?P<outcome>\w+)(?:, HTTP (?P<status>\d+))?(?:, code (?P<code>.+))?", re.DOTALL)
+"""What the view `call_story` says of an API call."""
+
+
+def result_of_api_call(result: str) -> Words | None:
+    found = API_RESULT.fullmatch(result)
+    if found is None or found["outcome"] not in words.API_OUTCOMES:
+        return None
+    said = words.API_OUTCOMES[found["outcome"]]
+    if found["status"]:
+        said += Words(f" · HTTP {found['status']}", f" · HTTP {found['status']}")
+    if found["code"] and found["code"] != "0":
+        said += Words(" · ", " · ") + words.CODE.format(code=plain(found["code"], 40))
+    return said
 
 
 def is_failure(result: str | None) -> bool:

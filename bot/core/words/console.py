@@ -341,7 +341,6 @@ TOOK = Words(en="Took", zh="耗时")
 AT = Words(en="When", zh="时间")
 NO_PLATFORM_ERRORS = Words(en="No errors recorded.", zh="没有错误记录。")
 NOTHING_DONE = Words(en="Nothing recorded.", zh="没有记录。")
-NO_RESPONSE = Words(en="no response", zh="无响应")
 CODE = Words(en="code {code}", zh="错误码 {code}")
 API_OUTCOMES: Mapping[str, Words] = {
     "succeeded": Words(en="Succeeded", zh="成功"),
@@ -433,8 +432,91 @@ ACTIONS: Mapping[str, Words] = {
     "sign_in_failed": Words(en="Sign-in failed", zh="登录失败"),
     "revoked_by_operator": Words(en="Revoked by an operator", zh="由运维人员撤销"),
     "scopes_checked": Words(en="Enabled scopes checked by an operator", zh="运维人员检查了已开通权限"),
+    "keys_rotated": Words(en="Keys rotated by an operator", zh="运维人员轮换了密钥"),
+    "user_forgotten": Words(en="User forgotten by an operator", zh="运维人员删除了用户数据"),
+    "audit_retention_changed": Words(en="Retention of the audit log changed", zh="审计日志保留时间已更改"),
+    "attempt_rejected": Words(
+        en="Opening rejected: not written by the bot", zh="打开记录被拒绝：非机器人写入"
+    ),
+    "message_rejected": Words(en="Message rejected: not written by the bot", zh="消息被拒绝：非机器人写入"),
+    "session_rejected": Words(
+        en="Session rejected: not written by the bot", zh="登录会话被拒绝：非机器人写入"
+    ),
 }
 """Rows of the view `call_story`, and actions of the audit log. One that is not listed is shown as it is stored."""
+
+REASONS: Mapping[str, Words] = {
+    # How calls end.
+    "answered": Words(en="Answered", zh="已答复"),
+    "still_refused": Words(en="Still refused after the consent", zh="授权后仍被拒绝"),
+    "platform_failed": Words(en="The platform kept failing", zh="平台持续出错"),
+    "busy": Words(en="Rate-limited by the platform", zh="平台限流"),
+    "token_refused": Words(en="A fresh token was rejected", zh="新令牌被拒绝"),
+    "app_misconfigured": Words(en="The app's settings are wrong", zh="应用配置有误"),
+    "blocked_by_policy": Words(en="Blocked by a security policy", zh="被安全策略拦截"),
+    "unknown_scope": Words(en="Unknown scope", zh="权限不存在"),
+    "administrators_told_enough": Words(
+        en="Too many reports to administrators today", zh="当天向管理员上报次数过多"
+    ),
+    "unknown_command": Words(en="The command no longer exists", zh="命令已不存在"),
+    "crashed": Words(en="Error in the command", zh="命令内部错误"),
+    "no_progress": Words(en="Given up after repeated crashes", zh="多次中断后放弃"),
+    "outcome_unknown": Words(en="Outcome unknown", zh="结果未知"),
+    "expired": Words(en="Expired", zh="已过期"),
+    "cancelled_by_user": Words(en="Cancelled by the user", zh="用户取消"),
+    "not_now": Words(en="Declined on the card", zh="在卡片上拒绝"),
+    "partly_refused": Words(en="A scope it needs was refused", zh="所需权限未获授权"),
+    "discarded": Words(en="Not confirmed", zh="未确认"),
+    "recalled": Words(en="Message recalled", zh="消息已撤回"),
+    "person_left": Words(en="The user left the organization", zh="用户已离开组织"),
+    "app_stopped": Words(en="The organization removed the app", zh="应用已被组织移除"),
+    "forged": Words(en="Not written by the bot", zh="非机器人写入"),
+    # How requests, openings of links and device codes end.
+    "administrator": Words(en="Waits for an administrator", zh="等待管理员"),
+    "nothing_granted": Words(en="No permission was selected", zh="未勾选任何权限"),
+    "granted": Words(en="Authorized", zh="已授权"),
+    "signed_in": Words(en="Signed in", zh="已登录"),
+    "access_denied": Words(en="Declined on the platform's page", zh="在平台页面拒绝"),
+    "error_on_page": Words(en="Error on the platform's page", zh="平台页面报错"),
+    "exchange_lost": Words(en="The code expired before it was exchanged", zh="授权码在兑换前过期"),
+    "identity_unknown": Words(en="The platform didn't say who consented", zh="平台未返回授权人"),
+    "wrong_person": Words(en="Wrong account", zh="账号不一致"),
+    "scopes_refused": Words(en="The platform didn't accept the scopes", zh="平台不接受所需权限"),
+    "overtaken": Words(en="Overtaken by a newer consent", zh="已有更新的授权"),
+    "withdrawn": Words(en="Revoked in the meantime", zh="期间已撤销"),
+    "closed": Words(en="The request had ended", zh="授权请求已结束"),
+    "code_lost": Words(en="The code can't be decrypted", zh="验证码无法解密"),
+    "other_scopes": Words(en="Other scopes are needed now", zh="所需权限已变化"),
+    "not_completed": Words(en="Refused by the platform", zh="平台拒绝"),
+    "used": Words(en="Already used", zh="已使用"),
+    "late": Words(en="Too late", zh="已超时"),
+    # How grants end.
+    "revoked_by_user": Words(en="Revoked by the user", zh="用户撤销"),
+    "revoked_by_operator": Words(en="Revoked by an operator", zh="由运维人员撤销"),
+    "revoked_at_platform": Words(en="Revoked at the platform", zh="在平台撤销"),
+    "token_lost": Words(en="The tokens can't be decrypted", zh="令牌无法解密"),
+}
+"""Outcomes and reasons, as docs/database.md lists them."""
+
+WITH_CODE: Mapping[str, Words] = {
+    "refused_": Words(en="Refused by the platform ({code})", zh="平台拒绝（{code}）"),
+    "refresh_refused_": Words(en="Refresh refused by the platform ({code})", zh="平台拒绝续期（{code}）"),
+    # The rest is who can help, and the code.
+    "exchange_": Words(en="The code was not exchanged ({code})", zh="授权码兑换失败（{code}）"),
+}
+"""Outcomes and reasons that end in a code of the platform, by their beginning."""
+
+
+def reason(code: str) -> Words | None:
+    """Return what an outcome or a reason means; None if it is not one of the bot's."""
+    if code in REASONS:
+        return REASONS[code]
+    for beginning, words in WITH_CODE.items():
+        rest = code.removeprefix(beginning)
+        if rest != code:
+            return words.format(code=rest[:60])
+    return None
+
 
 MESSAGE_KINDS: Mapping[str, Words] = {
     "answer": Words(en="the answer", zh="答复"),
@@ -458,6 +540,18 @@ DETAILS: Mapping[str, Words] = {
     "consents": Words(en="consents", zh="授权次数"),
     "generation": Words(en="generation", zh="版本"),
     "operator": Words(en="operator", zh="操作者"),
+    "needs": Words(en="needs", zh="所需权限"),
+    "gained": Words(en="gained", zh="新增"),
+    "lost": Words(en="lost", zh="减少"),
+    "avoided": Words(en="left out", zh="不再请求"),
+    "code": Words(en="code", zh="错误码"),
+    "problem": Words(en="problem", zh="问题"),
+    "error": Words(en="error", zh="错误"),
+    "result": Words(en="result", zh="结果"),
+    "days": Words(en="days", zh="天数"),
+    "ended": Words(en="ended", zh="结束"),
+    "secrets": Words(en="secrets", zh="密文"),
+    "since": Words(en="since", zh="自"),
     "calls": Words(en="calls cancelled", zh="取消的命令"),
     "browsers": Words(en="browsers signed out", zh="退出的浏览器"),
     "released": Words(en="calls released", zh="恢复的命令"),
@@ -504,7 +598,8 @@ NOTHING_TO_ENABLE = Words(
     en="Nothing to enable. No calls are waiting for an administrator.",
     zh="没有待开通的权限，也没有命令在等待管理员。",
 )
-SINCE = Words(en="Since", zh="自")
+SINCE = Words(en="Since", zh="开始时间")
+WAITING_CALLS = Words(en="Calls waiting", zh="等待的命令数")
 WAITING_PEOPLE = Words(en="People waiting", zh="等待的用户")
 NO_CALL_WAITS = Words(en="No calls are waiting for it now.", zh="已没有命令等待此权限。")
 OPEN_DEVELOPER_CONSOLE = Words(en="Open the developer console", zh="打开开发者后台")
