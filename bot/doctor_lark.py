@@ -540,7 +540,7 @@ async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
     match await doctor_checks.check_recipient(platform.call_as_app, open_id):
         case None:
             return Finding("ok", subject, open_id)
-        case Refused(code=code) if code in doctor_checks.UNKNOWN_OPEN_ID_CODES:
+        case Refused(code=code) as refusal if doctor_checks.is_unknown_recipient(refusal):
             return Finding("FAIL", subject, f"{open_id} is not a user of this app ({code})", fix)
         case Refused() as refusal:
             fix = "Make the app available to this person, or name another one in BOT_ADMINS."

@@ -94,6 +94,8 @@ def app_scopes_in(listed: list[dict[str, Any]] | Outcome, record: Mapping[str, A
 UNKNOWN_OPEN_ID_CODES = range(99992351, 99992365)
 """Codes for an open_id that does not exist, or belongs to another app or tenant."""
 INVALID_CONTENT_CODES = frozenset({230001, 230025, 230099, 99992402})
+INVALID_RECIPIENT = "receive_id"
+"""A parameter. The code for an invalid one does not tell which it is, only the text does."""
 
 
 async def check_recipient(call_as_app: CallAsApp, open_id: str) -> Outcome | None:
@@ -106,8 +108,17 @@ async def check_recipient(call_as_app: CallAsApp, open_id: str) -> Outcome | Non
     outcome = await call_as_app(
         ApiCall("POST", "/open-apis/im/v1/messages", {"receive_id_type": "open_id"}, body)
     )
-    refused_for_content = isinstance(outcome, Refused) and outcome.code in INVALID_CONTENT_CODES
+    refused_for_content = (
+        isinstance(outcome, Refused)
+        and outcome.code in INVALID_CONTENT_CODES
+        and not is_unknown_recipient(outcome)
+    )
     return None if refused_for_content else outcome
+
+
+def is_unknown_recipient(refusal: Refused) -> bool:
+    """Return whether a message was refused because its recipient is no user of this app."""
+    return refusal.code in UNKNOWN_OPEN_ID_CODES or INVALID_RECIPIENT in refusal.message
 
 
 async def read_application(call_as_app: CallAsApp, app_id: str) -> Mapping[str, Any] | Outcome:

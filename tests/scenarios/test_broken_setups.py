@@ -426,7 +426,15 @@ async def test_what_the_platform_does_not_tell_is_not_guessed(world: World):
 
 
 @pytest.mark.parametrize(
-    "admins", ["nobody", "ou_00000000000000000000000000000000", "{ada},ou_11111111111111111111111111111111"]
+    "admins",
+    [
+        "nobody",
+        "ou_nobody",
+        "ou_",
+        "{ada}0",
+        "ou_00000000000000000000000000000000",
+        "{ada},ou_11111111111111111111111111111111",
+    ],
 )
 async def test_administrators_whom_the_platform_does_not_know(world: World, admins: str):
     checked = await checkup(world, BOT_ADMINS=admins.format(ada=world.ada.open_id))
