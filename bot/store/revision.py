@@ -117,12 +117,26 @@ def _migrate_from(connection: Connection, found: str | None, seal_rows: Callable
     except (SQLAlchemyError, CommandError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
         at = f" from revision {found}" if found else ""
+        if _is_lost(error):
+            raise
         hint = SCHEMA_HINT
         if isinstance(error, ProgrammingError) and _is_denied(error):
             hint = "Run `bot db upgrade` as the role that owns the tables, or may create them."
         raise DatabaseNotReady(
             f"The database cannot be upgraded{at}: {reason.rstrip('.')}. Nothing was changed.", hint=hint
         ) from error
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the connection broke: nothing is wrong with the schema."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or state.startswith(SHUTTING_DOWN)
+
+
+SHUTTING_DOWN = ("57P", "08")
+"""Classes of PostgreSQL's codes: the server stops or restarts, or the connection failed."""
 
 
 def _is_denied(error: ProgrammingError) -> bool:
@@ -255,5 +269,10 @@ async def _in_postgresql_transaction(url: str, work: Work[T]) -> T:
         async with contextlib.aclosing(connection), connection.begin():
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"))
             return await connection.run_sync(work)
+    except DBAPIError as error:
+        if not _is_lost(error):
+            raise
+        with reporting_unreachable(url):
+            raise
     finally:
         await engine.dispose()

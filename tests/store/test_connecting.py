@@ -13,12 +13,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.core.errors import ConfigurationError, DatabaseNotReady
 from bot.store.keyring import Keyring, new_key
-from bot.store.open_database import check_schema, open_database
+from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.postgresql import connect_arguments
-from tests.sql import Sql
+from bot.store.revision import UPGRADE_LOCK
+from tests.sql import Sql, query
 
 
 @pytest.fixture
@@ -119,3 +121,30 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, content: byt
         file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"^BOT_DATABASE_URL: sslrootcert=.*ca\.pem cannot be used"):
         connect_arguments({"sslmode": "verify-full", "sslrootcert": str(file)})
+
+
+@pytest.mark.parametrize(
+    "in_the_way",
+    [f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})", "CREATE TABLE alembic_version (version_num text)"],
+    ids=["another replica's upgrade", "a table during the migration"],
+)
+async def test_a_server_that_stops_during_an_upgrade_cannot_be_reached(
+    empty_postgresql_url: str, in_the_way: str
+) -> None:
+    """It says nothing about the schema, and is no error of the program."""
+    holder = create_async_engine(empty_postgresql_url)
+    async with holder.connect() as other:
+        await other.execute(text(in_the_way))
+        upgrading = asyncio.create_task(asyncio.to_thread(upgrade, empty_postgresql_url))
+        blocked = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        while not (found := await query(empty_postgresql_url, blocked)):
+            assert not upgrading.done(), upgrading.result()
+        await query(empty_postgresql_url, "SELECT pg_terminate_backend(:pid)", pid=found[0]["pid"])
+        with pytest.raises(DatabaseNotReady, match="cannot be reached") as stopped:
+            await upgrading
+        assert "Start the database" in str(stopped.value.hint)
+    await holder.dispose()
+    await asyncio.to_thread(upgrade, empty_postgresql_url)
+    assert await asyncio.to_thread(check_schema, empty_postgresql_url) is None
