@@ -201,9 +201,11 @@ def add_call(
         )
     elif request is not None:
         status = "succeeded"
-    outcome = {"succeeded": "answered", "failed": chance.choice(("platform_failed", "refused_1061004"))}.get(
-        status, status
-    )
+    outcome = {
+        "succeeded": "answered",
+        "failed": chance.choice(("platform_failed", "refused_1061004")),
+        "cancelled": "cancelled_by_user" if ending == "granted" else "not_now",
+    }.get(status, status)
     rows[deferred_calls].append(
         {
             "id": call, "user_key": key, "chat_id": "oc_1", "chat_kind": "direct" if chance.random() < 0.8 else "group",

@@ -27,6 +27,7 @@ from sqlalchemy import insert, text, update
 from bot.core.language import Words
 from bot.core.oauth import digest
 from bot.core.people import UserKey
+from bot.core.words import console as console_words
 from bot.flows.bot import Bot
 from bot.store import console_queries, sessions, users
 from bot.store.keyring import Keyring, new_key
@@ -162,6 +163,38 @@ async def test_every_page_is_there_in_both_languages_without_inline_code(
         assert not re.search(r"<script|<style|\sstyle=|\son[a-z]+=|javascript:", html, re.IGNORECASE), path
         assert 'aria-current="page"' in html
         assert title in html
+
+
+def read_by_people(html: str) -> str:
+    """The text of a page, without what is set as code."""
+    return re.sub(r"<[^>]+>", " ", re.sub(r"<(code|title)\b.*?</\1>", " ", html, flags=re.DOTALL))
+
+
+async def test_what_is_stored_in_codes_is_told_in_the_language_of_the_page(world: Console):
+    """Outcomes, reasons and results on every page and in the stories of a call that failed and one that did not."""
+    session = await world.session(BOSS)
+    calls = await world.rows(
+        "SELECT min(id), outcome FROM deferred_calls WHERE app = 'tiny:app/7' GROUP BY status, outcome"
+    )
+    outcomes = {outcome for _, outcome in calls if outcome}
+    assert len(outcomes) >= 4, outcomes
+    pages = [*await world.paths(), *(f"{console.STORY}?call={call}" for call, _ in calls)]
+    shown = ""
+    for path in pages:
+        for accepted in ("zh-CN", "en"):
+            text_of_page = read_by_people(
+                (await world.get(path, session, **{"Accept-Language": accepted}))[1]
+            )
+            codes = [each for each in console_words.REASONS if "_" in each and each in text_of_page]
+            assert codes == [], path
+            assert not re.search(r"(?<![a-z])(refused_|refresh_refused_)", text_of_page), path
+            if accepted == "zh-CN":
+                assert "code " not in text_of_page, path
+                shown += text_of_page
+    for outcome in outcomes:
+        said = console_words.reason(outcome)
+        assert said is not None, outcome
+        assert said.zh in shown
 
 
 async def test_every_link_leads_somewhere(world: Console):
