@@ -223,17 +223,28 @@ def test_every_page_fits_works_without_script_and_can_be_read(
         plain.goto(base + CONSOLE + path)
         expect(plain.locator("nav [aria-current=page]")).to_have_count(1)
         assert width_of(plain) <= view["width"], path
+        assert spilling(plain) == [], path
         text, page = colours(plain, ".content"), colours(plain, "body")
         assert contrast(text[0], page[1]) > 7, (path, text, page)
     plain.goto(base + CONSOLE)
+    card = colours(plain, ".card")[1]
+    for kind in ("succeeded", "cancelled", "expired", "outcome_unknown", "failed"):
+        assert contrast(colours(plain, f".legend .{kind}", "fill")[0], card) > 3, kind
     plain.get_by_text("查看数据").first.click()
     expect(plain.locator("details[open] table")).to_be_visible()
     assert width_of(plain) <= view["width"]
 
 
-def colours(page: Page, selector: str) -> list[list[float]]:
-    """Return the colour of the text and of the background, as red, green and blue."""
-    style = "[getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+def spilling(page: Page) -> list[str]:
+    """Return the texts that are wider than the cell, fact or line of a timeline that they are in."""
+    script = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"
+    found: list[str] = page.locator(".when, .tile, td, dd, dt, .pill").evaluate_all(script)
+    return found
+
+
+def colours(page: Page, selector: str, of: str = "color") -> list[list[float]]:
+    """Return the colour of the text, or of another property, and of the background, as red, green and blue."""
+    style = f"[getComputedStyle(e).{of}, getComputedStyle(e).backgroundColor]"
     script = f"e => {style}.map(colour => colour.match(/[\\d.]+/g).map(Number))"
     found: list[list[float]] = page.locator(selector).first.evaluate(script)
     return found
