@@ -721,19 +721,20 @@ def entry_of_event(event: Event, operators: Mapping[str, str | None]) -> Entry:
     return replace(entry, tone=tone, details=(*entry.details, *results))
 
 
-API_RESULT = re.compile(r"(?P<outcome>\w+)(?:, HTTP (?P<status>\d+))?(?:, code (?P<code>.+))?", re.DOTALL)
-"""What the view `call_story` says of an API call."""
+API_RESULT = re.compile(r"(\w+)(?:, HTTP (\d+))?(?:, code (.+))?", re.DOTALL)
+"""What the view `call_story` says of an API call: outcome, status and code."""
 
 
 def result_of_api_call(result: str) -> Words | None:
     found = API_RESULT.fullmatch(result)
-    if found is None or found["outcome"] not in words.API_OUTCOMES:
+    outcome, status, code = found.groups() if found is not None else (None, None, None)
+    if outcome not in words.API_OUTCOMES:
         return None
-    said = words.API_OUTCOMES[found["outcome"]]
-    if found["status"]:
-        said += Words(f" · HTTP {found['status']}", f" · HTTP {found['status']}")
-    if found["code"] and found["code"] != "0":
-        said += Words(" · ", " · ") + words.CODE.format(code=plain(found["code"], 40))
+    said = words.API_OUTCOMES[outcome]
+    if status:
+        said += Words(f" · HTTP {status}", f" · HTTP {status}")
+    if code and code != "0":
+        said += Words(" · ", " · ") + words.CODE.format(code=plain(code, 40))
     return said
 
 
