@@ -727,9 +727,9 @@ API_RESULT = re.compile(r"(\w+)(?:, HTTP (\d+))?(?:, code (.+))?", re.DOTALL)
 
 def result_of_api_call(result: str) -> Words | None:
     found = API_RESULT.fullmatch(result)
-    outcome, status, code = found.groups() if found is not None else (None, None, None)
-    if outcome not in words.API_OUTCOMES:
+    if found is None or found[1] not in words.API_OUTCOMES:
         return None
+    outcome, status, code = found.groups()
     said = words.API_OUTCOMES[outcome]
     if status:
         said += Words(f" · HTTP {status}", f" · HTTP {status}")
