@@ -1,8 +1,8 @@
-"""Starts processes of the bot by forking a program that has already imported it.
+"""Starts processes of the bot by forking a program that has already imported it and run it once.
 
-Starting Python and importing the bot takes longer than most stories, and there are hundreds of them. A forked process
-runs what `python -m bot` runs; it can be signalled, killed and waited for, and ends as Python does. The program itself
-is `python -m tests.bot_process SOCKET`.
+Starting Python, importing the bot and compiling its SQL takes longer than most stories, and there are hundreds of them.
+A forked process runs what `python -m bot` runs; it can be signalled, killed and waited for, and ends as Python does. The
+program itself is `python -m tests.bot_process SOCKET`.
 """
 
 from __future__ import annotations
@@ -219,6 +219,11 @@ class Forker:
 def main(address: str) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
+    from .compiled_statements import share_compiled_statements
+    from .warm_bot import warm_up
+
+    share_compiled_statements()
+    warm_up()
     gc.collect()
     gc.freeze()
     listener = socket.create_server(address, family=socket.AF_UNIX)

@@ -25,8 +25,11 @@ from sqlalchemy.pool import NullPool
 from bot.store.open_database import upgrade
 
 from .bot_process import Forker
+from .compiled_statements import share_compiled_statements
 
 TEMPLATE = "bot_template"
+
+share_compiled_statements()
 
 # Examples have no deadline, because a busy machine is no failure; other tests measure time. In CI the examples are
 # always the same, so that a failure is caused by a change and not by chance.
