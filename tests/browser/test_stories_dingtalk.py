@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from bot.sandbox.dingtalk.sample_tenant import ADA, SAM, TEMPLATE_ID, WEI
 
-from .conftest import PHONE, ROOT, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import PHONE, ROOT, OpenPage, Sandbox, StartSandbox, stop_sandbox
 from .test_in_client import wait_for_bot
 from .test_stories import expect_nothing_sticks_out, ready
 
@@ -18,7 +18,7 @@ AUTHORIZE = re.compile("^(Authorize|去授权)$")
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     """One sandbox for all stories. Each begins with nothing granted and nothing waiting."""
     sandbox = start_sandbox(tmp_path_factory.mktemp("dingtalk"), "bot", platform="dingtalk")
     wait_for_bot(sandbox)
