@@ -86,9 +86,7 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         enabled = scope_waits.last_enabled(c, *app, request.scopes) if again else None
         return device, grant, opened, enabled
 
-    device, grant, opened, enabled = (
-        await bot.database.read(read) if waiting else (None, None, False, None)
-    )
+    device, grant, opened, enabled = await bot.database.read(read) if waiting else (None, None, False, None)
     known = (
         platform.always_asked & grant.scopes if grant and grant.status is GrantStatus.ACTIVE else frozenset()
     )
