@@ -417,6 +417,8 @@ def _cause(error: Exception) -> BaseException | None:
 def _is_lost_race(error: Exception) -> bool:
     """Whether an error is a collision with a concurrent transaction, after which a retry can succeed."""
     cause = _cause(error)
+    if isinstance(cause, asyncpg.InvalidCachedStatementError):
+        return True  # a migration changed the type of a column
     if not isinstance(cause, asyncpg.PostgresError):
         return False
     return cause.sqlstate in RACES_BY_STATE or getattr(cause, "constraint_name", "") in RACES_BY_CONSTRAINT

@@ -170,6 +170,24 @@ async def test_an_error_is_one_of_sqlalchemy(database: Database) -> None:
     assert len(await database.read(lambda c: c.execute(SOME_USERS, {"keys": [ANNA]}).all())) == 1
 
 
+async def test_a_migration_may_change_a_column_that_a_statement_reads(database: Database) -> None:
+    if database.dialect == "sqlite":
+        changes = ["DROP TABLE numbers", "CREATE TABLE numbers (n TEXT)", "INSERT INTO numbers VALUES ('7')"]
+    else:
+        changes = ["ALTER TABLE numbers ALTER COLUMN n TYPE text"]
+
+    async def execute(*statements: str) -> None:
+        for each in statements:
+            await database.write(lambda c, sql=each: c.execute(text(sql)) and None)
+
+    await execute("CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (7)")
+    statement = select(column("n")).select_from(table("numbers", column("n")))
+    for _ in range(TIMES):
+        assert await database.write(lambda c: c.execute(statement).scalar()) == 7
+    await execute(*changes)
+    assert await database.write(lambda c: c.execute(statement).scalar()) == "7"
+
+
 async def test_a_time_without_a_zone_is_refused_by_both(database: Database) -> None:
     statement = insert(users).inline()
     for _ in range(TIMES):
