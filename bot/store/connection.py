@@ -175,6 +175,7 @@ def _row(statement: Select[Any] | UpdateBase, dialect: Dialect) -> Callable[[Seq
         return make
 
     def row(values: Sequence[Any]) -> Any:
+        # NULL is None for every type.
         return make(
             [
                 value if read is None or value is None else read(value)
@@ -198,9 +199,9 @@ class StoreConnection(Connection):
 
     def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Execute a statement. Returns `Rows`, or SQLAlchemy's result, which has the same methods."""
+        if isinstance(parameters, list) and len(parameters) < 2:
+            parameters = parameters[0] if parameters else None
         many = isinstance(parameters, list)
-        if many and len(parameters) == 1:
-            many, parameters = False, parameters[0]
         first = (parameters[0] if many else parameters) or {}
         prepared = None if execution_options else self._statements.find(statement, first)
         if self.observe is not None:
