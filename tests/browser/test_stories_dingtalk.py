@@ -53,13 +53,15 @@ class Visitor:
         self.page.locator(f"#{setting}").select_option(value)
         expect(self.page.locator("#toasts")).to_contain_text("Saved")
 
+    def is_asked(self) -> None:
+        """A card with a link has come since the story began."""
+        expect(self.page.locator("#log a").filter(has_text=AUTHORIZE).nth(self.links)).to_be_visible()
+
     def follow(self) -> Page:
         """Press the link of the newest card; what it opens."""
-        links = self.page.locator("#log a").filter(has_text=AUTHORIZE)
-        link = links.nth(self.links)
-        expect(link).to_be_visible()
+        self.is_asked()
         with self.page.expect_popup() as opened:
-            link.click()
+            self.page.locator("#log a").filter(has_text=AUTHORIZE).nth(self.links).click()
         return opened.value
 
     def decide(self, decision: str, said: str) -> None:
@@ -209,6 +211,7 @@ def test_taking_back_everything_promises_nothing_that_dingtalk_cannot_do(visitor
 
 def test_the_bot_is_killed_while_a_card_waits(visitor: Visitor) -> None:
     visitor.begin("The bot is killed")
+    visitor.is_asked()
     visitor.reads("Todo.Todo.Read")
     visitor.sandbox.post("bot", {"action": "kill"})
     visitor.sandbox.post("bot", {"action": "start"})
