@@ -1,8 +1,8 @@
-"""Starts processes of the bot by forking a program that has already imported it.
+"""Starts processes of the bot by forking a program that has already imported it and run it once.
 
-Starting Python and importing the bot takes longer than most stories, and there are hundreds of them. A forked process
-runs what `python -m bot` runs; it can be signalled, killed and waited for, and ends as Python does. The program itself
-is `python -m tests.bot_process SOCKET`.
+Starting Python, importing the bot and compiling its SQL takes longer than most stories, and there are hundreds of them.
+A forked process runs what `python -m bot` runs; it can be signalled, killed and waited for, and ends as Python does. The
+program itself is `python -m tests.bot_process SOCKET`.
 """
 
 from __future__ import annotations
@@ -115,12 +115,40 @@ def run_on_full_disk(arguments: Sequence[str], free: int) -> int:
     return run(arguments)
 
 
+def forked_sandbox(address: str, directory: Path, mode: str, port: int, platform: str) -> Call:
+    """`bot sandbox` with these options, whose bots are forked as well; `mode` is "platform" or "bot"."""
+    return Call(f"{__name__}:run_sandbox", (address, str(directory), mode, port, platform))
+
+
+def run_sandbox(address: str, directory: str, mode: str, port: int, platform: str) -> int:
+    from bot.sandbox import main
+
+    start_program = asyncio.create_subprocess_exec
+
+    async def fork_bot(*program: Any, cwd: Path, env: dict[str, str], **options: Any) -> Any:
+        if program != (sys.executable, "-m", "bot", "run"):  # it has a clock of its own
+            return await start_program(*program, cwd=cwd, env=env, **options)
+        order = {**asdict(bot("run")), "directory": str(cwd), "environment": env}
+        stdout, output = os.pipe()
+        process = Process(*give_order(address, order, output, output))
+        os.close(output)
+        process.stdout = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(process.stdout), os.fdopen(stdout, "rb")
+        )
+        return process
+
+    asyncio.create_subprocess_exec = fork_bot  # type: ignore[assignment]
+    return main.run(port, Path(directory), False, mode == "platform", platform)
+
+
 class Process:
     """A forked process, with what the tests need of `asyncio.subprocess.Process`."""
 
     def __init__(self, pid: int, line: socket.socket) -> None:
         self.pid = pid
         self.returncode: int | None = None
+        self.stdout: asyncio.StreamReader | None = None
         self._line = line
         self._ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(line, self._hear_the_end)
@@ -149,14 +177,40 @@ class Process:
         self.send_signal(signal.SIGTERM)
 
 
+class BlockingProcess:
+    """A forked process, with what synchronous tests need of `subprocess.Popen`."""
+
+    def __init__(self, pid: int, line: socket.socket, stdout: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdout = os.fdopen(stdout, encoding="utf-8")
+        self._line = line
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._line.settimeout(timeout)
+            word = self._line.recv(4)
+            self._line.close()
+            self.returncode = int.from_bytes(word, signed=True) if word else -signal.SIGKILL
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, but that was not read yet
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 class Forker:
     """The forking program, as a test uses it. No forked process outlives it."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="bot-fork-", dir="/tmp"))
-        self._address = str(self._directory / "socket")
+        self.address = str(self._directory / "socket")
         self._program = subprocess.Popen(
-            [sys.executable, "-m", "tests.bot_process", self._address],
+            [sys.executable, "-m", "tests.bot_process", self.address],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -179,7 +233,18 @@ class Forker:
     ) -> Process:
         """Fork a process that makes this call. `output` is an open file, also for errors."""
         order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
-        return Process(*self._order(order, output, output))
+        return Process(*give_order(self.address, order, output, output))
+
+    def start_blocking(
+        self, call: Call, *, directory: Path, environment: Mapping[str, str]
+    ) -> BlockingProcess:
+        """Fork a process that makes this call and whose standard output is a pipe."""
+        order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
+        stdout, output = os.pipe()
+        try:
+            return BlockingProcess(*give_order(self.address, order, output, 2), stdout)
+        finally:
+            os.close(output)
 
     def run(
         self, call: Call, *, directory: Path, environment: Mapping[str, str], patience: float = 60
@@ -187,7 +252,7 @@ class Forker:
         """Fork a process that makes this call, wait for its end and return its output."""
         order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            pid, line = self._order(order, output.fileno(), errors.fileno())
+            pid, line = give_order(self.address, order, output.fileno(), errors.fileno())
             with line:
                 line.settimeout(patience)
                 try:
@@ -201,16 +266,17 @@ class Forker:
                 call.given, code, output.read().decode(), errors.read().decode()
             )
 
-    def _order(self, order: dict[str, Any], *files: int) -> tuple[int, socket.socket]:
-        """Return the id of the new process, and the socket on which its end is reported."""
-        line = socket.socket(socket.AF_UNIX)
-        line.connect(self._address)
-        socket.send_fds(line, [json.dumps(order).encode() + b"\n"], files)
-        word = line.recv(4)
-        if not word:  # would be read as process 0, and a signal to 0 reaches the tests themselves
-            line.close()
-            raise RuntimeError("The process could not be forked.")
-        return int.from_bytes(word), line
+
+def give_order(address: str, order: dict[str, Any], *files: int) -> tuple[int, socket.socket]:
+    """Return the id of the new process, and the socket on which its end is reported."""
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(address)
+    socket.send_fds(line, [json.dumps(order).encode() + b"\n"], files)
+    word = line.recv(4)
+    if not word:  # would be read as process 0, and a signal to 0 reaches the tests themselves
+        line.close()
+        raise RuntimeError("The process could not be forked.")
+    return int.from_bytes(word), line
 
 
 # --- the program ----------------------------------------------------------------------------------------------
@@ -219,6 +285,11 @@ class Forker:
 def main(address: str) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
+    from .compiled_statements import share_compiled_statements
+    from .warm_bot import warm_up
+
+    share_compiled_statements()
+    warm_up()
     gc.collect()
     gc.freeze()
     listener = socket.create_server(address, family=socket.AF_UNIX)

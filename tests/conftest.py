@@ -25,8 +25,11 @@ from sqlalchemy.pool import NullPool
 from bot.store.open_database import upgrade
 
 from .bot_process import Forker
+from .compiled_statements import share_compiled_statements
 
 TEMPLATE = "bot_template"
+
+share_compiled_statements()
 
 # Examples have no deadline, because a busy machine is no failure; other tests measure time. In CI the examples are
 # always the same, so that a failure is caused by a change and not by chance.
@@ -51,6 +54,10 @@ def postgresql_process() -> Iterator[Any]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+    # Nothing here survives the machine, so nothing waits for its disk.
+    for setting in ("fsync", "full_page_writes"):
+        server.psql(f"ALTER SYSTEM SET {setting} = off")
+    server.psql("SELECT pg_reload_conf()")
     yield server
     server.cleanup()
 

@@ -71,6 +71,8 @@ class DeferredCall:
     """When the user recalled its message, if the call was running then."""
     genuine: bool | None = True
     """Whether the bot wrote the row. None if this replica lacks the key to verify that."""
+    others_due: bool = True
+    """Whether another call of the app may have been due when it was claimed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,7 +252,6 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
 
     if ready:
         await bot.database.write(release)
-        bot.signals.calls.set()
         for call in ready:
             observations.call_retried(call, why_retried(enabled, asked=asked_by_administrator))
     if not asked_by_administrator:

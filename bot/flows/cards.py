@@ -76,18 +76,17 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     """Return the card of a request in its current state. It has a link only while the request can be answered."""
     face, platform = face_of(request), bot.platform_of(request.user)
     waiting = face in {Face.WAITING, Face.REDEEMING}
-    by_device = waiting and bot.by_device
 
     def read(c: Connection) -> tuple[DeviceAuthorization | None, Grant | None, bool, datetime | None]:
-        device = device_authorizations.latest_of(c, request.id) if by_device else None
-        opened = waiting and was_opened(c, bot, request, device)
-        grant = grants.find(c, request.user) if waiting else None
+        device = device_authorizations.latest_of(c, request.id) if bot.by_device else None
+        opened = was_opened(c, bot, request, device)
+        grant = grants.find(c, request.user)
         again = grant is not None and not request.scopes.isdisjoint(grant.scopes_ever)
         app = (platform.name, platform.app_id)
         enabled = scope_waits.last_enabled(c, *app, request.scopes) if again else None
         return device, grant, opened, enabled
 
-    device, grant, opened, enabled = await bot.database.read(read)
+    device, grant, opened, enabled = await bot.database.read(read) if waiting else (None, None, False, None)
     known = (
         platform.always_asked & grant.scopes if grant and grant.status is GrantStatus.ACTIVE else frozenset()
     )

@@ -170,7 +170,6 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     now = utc_now()
     if confirmed:
         changed = await bot.database.write(lambda c: calls.confirm(c, call_id, now))
-        bot.signals.calls.set()
     else:
         changed, messages = await bot.database.write(lambda c: discard(c, bot, call_id, now))
         bot.background(deliver_all(bot, messages))

@@ -68,7 +68,7 @@ class Worker:
                 task = asyncio.create_task(self.run(call))
                 self.runs[task] = None
                 task.add_done_callback(self.forget)
-            else:
+            if call is None or not (call.others_due or len(self.turns) > 1):
                 await self.wait_for_work()
 
     async def claim(self, *, urgent_only: bool) -> DeferredCall | None:

@@ -48,7 +48,7 @@ _ONLY_FOR_PROOF = {"settled_at", "seal", "run_seal"}
 """Columns that only `_is_genuine` needs."""
 
 
-def call_of(row: Row[Any], keyring: Keyring) -> DeferredCall:
+def call_of(row: Row[Any], keyring: Keyring, *, others_due: bool = True) -> DeferredCall:
     values = {
         column.name: getattr(row, column.name) for column in COLUMNS if column.name not in _ONLY_FOR_PROOF
     }
@@ -56,7 +56,7 @@ def call_of(row: Row[Any], keyring: Keyring) -> DeferredCall:
     values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"), values.pop("thread_id"))
     values["status"] = CallStatus(values["status"])
     values["waits_for"] = WaitsFor(values["waits_for"]) if values["waits_for"] else None
-    return DeferredCall(**values, genuine=_is_genuine(row, keyring))
+    return DeferredCall(**values, genuine=_is_genuine(row, keyring), others_due=others_due)
 
 
 def _is_genuine(row: Row[Any], keyring: Keyring) -> bool | None:

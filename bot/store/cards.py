@@ -38,7 +38,7 @@ from bot.store.queue import LEASE_UNTIL, NOW, Claim, Queue
 from bot.store.schema import authorization_requests as requests
 from bot.store.schema import cards
 from bot.store.statements import bind, changed, is_live
-from bot.store.transaction import announce, keyring_of
+from bot.store.transaction import keyring_of
 
 # --- rows --------------------------------------------------------------------------------------------
 
@@ -177,7 +177,6 @@ def change_and_get(connection: Connection, card: str, due_at: datetime) -> CardD
 
 def render_again(connection: Connection, card: str, now: datetime) -> bool:
     """Make a card due that may show an old version, rendered by a worker that had lost its claim."""
-    announce(connection)
     return change(connection, card, now)
 
 
@@ -187,7 +186,6 @@ SHOW = CHANGE.where(_of_live_request)
 
 def show(connection: Connection, request: str, now: datetime) -> bool:
     """Make the card of a live request due: it has something new to show."""
-    announce(connection)
     return changed(connection, SHOW, {"card": request, "now": now})
 
 
@@ -215,7 +213,6 @@ MOVE = (
 
 def move(connection: Connection, request: str, now: datetime) -> bool:
     """Make the card of a live request due as a new message. A worker that renders the old one loses its claim."""
-    announce(connection)
     user: UserKey | None = connection.execute(MOVE, {"card": request, "now": now}).scalar()
     if user is not None:
         audit.write(connection, "card_moved", user=user, subject=("request", request), now=now)

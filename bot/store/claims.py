@@ -63,6 +63,11 @@ def first_ahead(
     )
 
 
+def _may_be_claimed(name: str) -> ColumnElement[bool]:
+    """Return the condition of the index that claims read, for a table of this name."""
+    return literal_column(f"({name}.status = 'running' OR ({name}.status = 'queued' AND NOT {name}.behind))")
+
+
 def _claim_next(dialect: str) -> Any:
     """Build the statement that claims the next call of any user without a running call."""
     call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
@@ -83,7 +88,7 @@ def _claim_next(dialect: str) -> Any:
         select(call.c.id)
         .where(
             of_app(call),
-            literal_column("(call.status = 'running' OR (call.status = 'queued' AND NOT call.behind))"),
+            _may_be_claimed("call"),
             call.c.runs_after <= now,
             or_(status_is(call, CallStatus.RUNNING), call.c.urgent, ~busy & ~asked_before),
         )
@@ -127,6 +132,17 @@ def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
             behind=literal_column("false"),
         )
     )
+    other = calls.alias("other")
+    others_due = (
+        exists()
+        .where(
+            of_app(other),
+            _may_be_claimed("other"),
+            other.c.runs_after <= bind("now", calls.c.runs_after),
+            other.c.id != calls.c.id,
+        )
+        .label("others_due")
+    )
     if dialect == "sqlite":
         # Selected here, because a second statement for each claim would cost more.
         others = (
@@ -134,8 +150,8 @@ def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
             "WHERE other.app = deferred_calls.app AND other.user_key = deferred_calls.user_key "
             "AND other.status = 'queued' AND other.behind)"
         )
-        return claim.returning(*COLUMNS, literal_column(others, Boolean).label("others_behind"))
-    claimed = claim.returning(*COLUMNS).cte("claimed")
+        return claim.returning(*COLUMNS, others_due, literal_column(others, Boolean).label("others_behind"))
+    claimed = claim.returning(*COLUMNS, others_due).cte("claimed")
     user = select(claimed.c.user_key).scalar_subquery()
     return select(claimed).add_cte(_promote(user).cte("forward"))
 
@@ -172,7 +188,7 @@ def claim_next(connection: Connection, claim: Claim, *, urgent_only: bool = Fals
     row = connection.execute(statement, claim.values).one_or_none()
     if row is None:
         return None
-    call = call_of(row, keyring_of(connection))
+    call = call_of(row, keyring_of(connection), others_due=row.others_due)
     if connection.dialect.name == "sqlite" and row.others_behind:
         connection.execute(PROMOTE, {"own_app": call.user.app, "user": call.user})
     return call

@@ -19,7 +19,7 @@ from bot.store.keyring import Keyring
 from bot.store.queue import Claim, Queue, pruning, settled_before
 from bot.store.schema import outgoing_messages
 from bot.store.statements import bind, changed, is_live, literal, of_app, require_move, status_is
-from bot.store.transaction import announce, keyring_of
+from bot.store.transaction import keyring_of
 
 messages = outgoing_messages
 
@@ -100,10 +100,7 @@ def add(connection: Connection, message: NewMessage, *, now: datetime, claim: Cl
         "created_at": now,
     }
     values["content"] = sealed.MESSAGE.seal(keyring_of(connection), values, Secret(message.content.body))
-    added = connection.execute(ADD, values).first() is not None
-    if added and not claim:
-        announce(connection)
-    return added
+    return connection.execute(ADD, values).first() is not None
 
 
 def claimed(message: NewMessage, now: datetime) -> OutgoingMessage:

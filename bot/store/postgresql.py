@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
-from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import greenlet_spawn
 
 from bot.core.errors import ConfigurationError
+from bot.store.connection import PreparedStatements, StoreConnection
 from bot.store.database_url import read_url
 from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
@@ -43,6 +45,8 @@ UNAVAILABLE = ("08", "25006", "3D", "28", "53", "57P", "58")
 disk space, or that refuses the bot's database or role."""
 
 CONNECT_TIMEOUT = 5.0
+MAX_PREPARED_STATEMENTS = 500
+"""For each connection: more than the bot has statements."""
 
 CHANNEL = "bot_work_"
 """Prefix of a channel's name, before a part derived from an encryption key. The name is secret because every role that
@@ -70,7 +74,9 @@ Set after connecting, because pgbouncer rejects startup parameters that it does 
 
 def make_engine(url: str, **options: Any) -> AsyncEngine:
     found = read_url(url)
-    parsed = make_url(found.url).update_query_dict({"prepared_statement_cache_size": "500"})
+    parsed = make_url(found.url).update_query_dict(
+        {"prepared_statement_cache_size": str(MAX_PREPARED_STATEMENTS)}
+    )
     # Parameters contain text that users wrote, which must not reach the logs.
     engine = create_async_engine(
         parsed, hide_parameters=True, connect_args=connect_arguments(found.options), **options
@@ -81,7 +87,11 @@ def make_engine(url: str, **options: Any) -> AsyncEngine:
 
 def connect_arguments(options: Mapping[str, str]) -> dict[str, Any]:
     """Translate options of libpq into arguments of asyncpg."""
-    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT}
+    arguments: dict[str, Any] = {
+        "timeout": CONNECT_TIMEOUT,
+        "statement_cache_size": MAX_PREPARED_STATEMENTS,
+        "max_cached_statement_lifetime": 0,
+    }
     if "host" in options:
         arguments["host"] = options["host"]
     if "port" in options:
@@ -191,7 +201,6 @@ class PostgresqlDatabase(Database):
             poolclass=NullPool,
             query_cache_size=1000,
         )
-        event.listen(engine.sync_engine, "before_cursor_execute", _allow_one_statement)
         self._connections = _ConnectionPool(engine, MAX_CONNECTIONS)
         self._messenger = _Messenger(url, keyring, self._wake)
 
@@ -249,6 +258,44 @@ def presence_key(replica: str) -> int:
     return int.from_bytes(hashlib.sha256(replica.encode()).digest()[:8], signed=True)
 
 
+class _Connection(StoreConnection):
+    statements_left: int | None = None
+    """The number of statements that may still be executed. If None, there is no limit."""
+
+    def __init__(self, engine: Engine, statements: PreparedStatements) -> None:
+        super().__init__(engine, statements)
+        self._run_async: Any = self.connection.dbapi_connection.run_async  # type: ignore[union-attr]
+
+    def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
+        if self.statements_left is not None:
+            if self.statements_left == 0:
+                raise RuntimeError("`write_one` runs a unit of work of at most one statement.")
+            self.statements_left -= 1
+        return super().execute(statement, parameters, execution_options=execution_options)
+
+    def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        rows: Sequence[Sequence[Any]] = self._send(sql, lambda driver: driver.fetch(sql, *arguments))
+        return rows
+
+    def run(self, sql: str, arguments: Sequence[Any]) -> int:
+        # The tag of the command, like "UPDATE 3" or "INSERT 0 3".
+        tag: str = self._send(sql, lambda driver: driver.execute(sql, *arguments))
+        return int(tag.rpartition(" ")[2])
+
+    def run_many(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
+        self._send(sql, lambda driver: driver.executemany(sql, arguments))
+
+    def _send(self, sql: str, send: Callable[[Any], Any]) -> Any:
+        try:
+            return self._run_async(send)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            kind = (
+                IntegrityError if isinstance(error, asyncpg.IntegrityConstraintViolationError) else DBAPIError
+            )
+            closed = self.driver.is_closed()
+            raise kind(sql, None, error, hide_parameters=True, connection_invalidated=closed) from error
+
+
 class _ConnectionPool:
     """A connection pool.
 
@@ -258,6 +305,7 @@ class _ConnectionPool:
 
     def __init__(self, engine: AsyncEngine, size: int) -> None:
         self._engine = engine
+        self._statements = PreparedStatements(engine.dialect)
         self._permits = asyncio.Semaphore(size)
         self._idle: list[AsyncConnection] = []
         self._is_closed = False
@@ -274,7 +322,7 @@ class _ConnectionPool:
         raise AssertionError("unreachable")
 
     async def _run(self, work: Work[T]) -> T:
-        connection = self._idle.pop() if self._idle else await self._engine.connect()
+        connection = self._idle.pop() if self._idle else await self._connect()
         try:
             result = await connection.run_sync(work)
         except BaseException as error:
@@ -289,6 +337,12 @@ class _ConnectionPool:
             raise
         await self._put_back(connection)
         return result
+
+    async def _connect(self) -> AsyncConnection:
+        engine = self._engine
+        return AsyncConnection(
+            engine, await greenlet_spawn(_Connection, engine.sync_engine, self._statements)
+        )
 
     async def _put_back(self, connection: AsyncConnection) -> None:
         if self._is_closed:
@@ -341,39 +395,30 @@ def _send(connection: Connection, command: str) -> None:
     adapter.run_async(lambda driver: driver.execute(command))
 
 
-STATEMENTS_LEFT = "bot_statements_left"
-"""The key of `Connection.info` with the number of statements that may still be executed. If absent, there is no limit."""
-
-
 def _as_one_statement(connection: Connection, work: Work[T]) -> Done[T]:
     """Run a unit of work. Raises RuntimeError at a second statement, because the first is already committed."""
-    connection.info[STATEMENTS_LEFT] = 1
+    assert isinstance(connection, _Connection)
+    connection.statements_left = 1
     try:
         return run_in_transaction(connection, work)
     finally:
-        if not connection.invalidated:
-            connection.info.pop(STATEMENTS_LEFT)
-
-
-def _allow_one_statement(connection: Connection, *details: object) -> None:
-    left = connection.info.get(STATEMENTS_LEFT)
-    if left is None:
-        return
-    if left == 0:
-        raise RuntimeError("`write_one` runs a unit of work of at most one statement.")
-    connection.info[STATEMENTS_LEFT] = left - 1
+        connection.statements_left = None
 
 
 def _cause(error: Exception) -> BaseException | None:
     """Return the driver's own exception."""
     if not isinstance(error, DBAPIError):
         return error
-    return error.orig.__cause__ if error.orig is not None else None
+    if error.orig is None or isinstance(error.orig, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return error.orig
+    return error.orig.__cause__  # SQLAlchemy puts an error of its own in between
 
 
 def _is_lost_race(error: Exception) -> bool:
     """Whether an error is a collision with a concurrent transaction, after which a retry can succeed."""
     cause = _cause(error)
+    if isinstance(cause, asyncpg.InvalidCachedStatementError):
+        return True  # a migration changed the type of a column
     if not isinstance(cause, asyncpg.PostgresError):
         return False
     return cause.sqlstate in RACES_BY_STATE or getattr(cause, "constraint_name", "") in RACES_BY_CONSTRAINT
@@ -389,7 +434,7 @@ def _was_closed_before(error: Exception) -> bool:
 
 
 class _Messenger:
-    """Notifies other replicas that something is runnable, and receives their notifications.
+    """Notifies other replicas that a call is runnable, and receives their notifications.
 
     NOTIFY is sent after the commit, because inside a transaction it takes a lock that all commits share. A notification
     may get lost (a replica dies in between, a connection breaks), because replicas also poll.

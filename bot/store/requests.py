@@ -43,7 +43,7 @@ from bot.store.statements import (
     of_own_apps,
     status_is,
 )
-from bot.store.transaction import announce, keyring_of
+from bot.store.transaction import keyring_of
 
 requests = authorization_requests
 
@@ -113,7 +113,6 @@ def _changed(
 
     `when` is the time at which the card is due, or a claim for it, which has no effect while another worker has it.
     """
-    announce(connection)
     row = connection.execute(statement, values).one_or_none()
     if row is None:
         return None
@@ -240,7 +239,6 @@ def open_request(
     }
     values["ticket"] = sealed.TICKET.seal(keyring_of(connection), values, ticket)
     connection.execute(OPEN, values)
-    announce(connection)
     request = AuthorizationRequest(
         id=values["id"],
         user=user,
@@ -375,7 +373,6 @@ SUPERSEDE = (
 
 def supersede(connection: Connection, request: str, now: datetime) -> bool:
     """open → superseded, for a request whose card can no longer be updated. Its card counts as up to date."""
-    announce(connection)
     user: UserKey | None = connection.execute(SUPERSEDE, {"request": request, "now": now}).scalar()
     if user is not None:
         cards.give_up(connection, request)
@@ -558,7 +555,6 @@ SHOWN_REDEEMING_AFTER = timedelta(seconds=2)
 
 def redeem(connection: Connection, request: str, now: datetime) -> None:
     """open → redeeming. The card shows it only if it takes longer than `SHOWN_REDEEMING_AFTER`."""
-    announce(connection)
     if changed(connection, REDEEM, {"request": request}):
         cards.change(connection, request, now + SHOWN_REDEEMING_AFTER)
 

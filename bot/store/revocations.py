@@ -16,7 +16,7 @@ from bot.store.ids import new_id
 from bot.store.queue import Claim, Queue, pruning, settled_before
 from bot.store.schema import revocations
 from bot.store.statements import bind, changed, is_live, may_become
-from bot.store.transaction import announce, keyring_of
+from bot.store.transaction import keyring_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,6 @@ def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> 
     }
     values["token"] = sealed.REVOCATION_TOKEN.seal(keyring_of(connection), values, token)
     connection.execute(ADD, values)
-    announce(connection)
     return revocation
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from bot.store.connection import PreparedStatements, StoreConnection
 from bot.store.database_url import parse_url
 from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
@@ -83,6 +84,34 @@ def _set_pragmas(connection: Any, record: object) -> None:
     connection.execute("PRAGMA secure_delete = ON")
 
 
+class _Connection(StoreConnection):
+    def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        try:
+            rows: list[Sequence[Any]] = self.driver.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise self._wrapped(error, sql) from error
+        return rows
+
+    def run(self, sql: str, arguments: Sequence[Any]) -> int:
+        try:
+            rowcount: int = self.driver.execute(sql, arguments).rowcount
+        except sqlite3.Error as error:
+            raise self._wrapped(error, sql) from error
+        return rowcount
+
+    def run_many(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
+        try:
+            self.driver.executemany(sql, arguments)
+        except sqlite3.Error as error:
+            raise self._wrapped(error, sql) from error
+
+    def _wrapped(self, error: sqlite3.Error, sql: str) -> Exception:
+        """Return the error as SQLAlchemy raises it."""
+        return DBAPIError.instance(
+            sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Write:
     work: Work[Any]
@@ -101,6 +130,7 @@ class SqliteDatabase(Database):
     def __init__(self, url: str, keyring: Keyring, apps: Sequence[str] = ()) -> None:
         super().__init__(url, keyring, apps)
         self._engine = make_engine(url, keyring=keyring, apps=self.apps)
+        self._statements = PreparedStatements(self._engine.dialect)
         self._path = parse_url(url).database or ""
         self._opened: tuple[int, int] | None = None
         self._presence: PresenceFile | None = None
@@ -197,7 +227,7 @@ class SqliteDatabase(Database):
 
     def _connect(self) -> Connection:
         """Open a connection and keep it: checking one out of a pool costs more than most units of work."""
-        connection = self._engine.connect()
+        connection = _Connection(self._engine, self._statements)
         self._opened = self._opened or _identity(self._path)
         self._connections.append(connection)
         return connection
@@ -233,7 +263,7 @@ class SqliteDatabase(Database):
     async def _write_batch(self) -> tuple[_Completions, bool]:
         """Run waiting units of work in one transaction, and commit it.
 
-        Returns the functions that pass the results to the callers, and whether anything has become runnable.
+        Returns the functions that pass the results to the callers, and whether a call has become runnable.
         """
         batch: list[_Write] = []
         driver: Any = None

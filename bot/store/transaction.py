@@ -1,7 +1,7 @@
 """The database as the rest of the bot sees it.
 
 A unit of work is a function that takes a connection, executes statements and returns a result. The database runs it in a
-transaction, perhaps more than once. If it makes something runnable, listeners are woken after the commit.
+transaction, perhaps more than once. If it makes a call runnable, listeners are woken after the commit.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KEYRING = "bot_seal"
 
 
 ANNOUNCED = "bot_announced"
-"""The key of `Connection.info` that says whether the unit of work has made something runnable."""
+"""The key of `Connection.info` that says whether the unit of work has made a call runnable."""
 
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -133,7 +133,7 @@ class Database(ABC):
         return False
 
     def on_work(self, wake: Callable[[], None]) -> None:
-        """Call `wake` in the event loop whenever a transaction has made something runnable.
+        """Call `wake` in the event loop whenever a transaction has made a call runnable.
 
         On PostgreSQL this covers all replicas, on SQLite only this process. Nothing is called when a row becomes due with
         time, so callers also have to poll.
@@ -196,7 +196,7 @@ class Done(Generic[T]):
 
     result: T
     announced: bool
-    """Whether it has made something runnable."""
+    """Whether it has made a call runnable."""
     entries: Sequence[audit.Entry]
     """What it has added to the audit log."""
 

@@ -15,15 +15,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
-
 from bot import app, settings
 from bot.flows.chores import repeat
 from bot.flows.worker import Worker
+from bot.store.connection import StoreConnection
 
 METHODS = {"read", "view", "write", "write_one", "write_together"}
-COUNTS = "benchmark_counts"
-"""The key of `Connection.info` that tells whether what is executed counts."""
 
 
 class Counted:
@@ -41,8 +38,8 @@ class Counted:
         caller = getattr(task.get_coro(), "__qualname__", "") if task is not None else ""
         is_chore = caller == repeat.__qualname__
 
-        def noticed(connection: Connection, *given: object) -> Any:
-            connection.info[COUNTS] = not is_chore
+        def noticed(connection: StoreConnection, *given: object) -> Any:
+            connection.observe = None if is_chore else self._executed
             self._counts["works"] += not is_chore
             return work(connection, *given)
 
@@ -51,18 +48,17 @@ class Counted:
             self._counts.subtract(works=1, statements=1)
         return result
 
+    def _executed(self, statement: str) -> None:
+        self._counts["statements"] += 1
+
 
 def main() -> int:
     counts: Counter[str] = Counter()
-
-    def execute(connection: Connection, *details: object) -> None:
-        counts["statements"] += connection.info.get(COUNTS, False)
 
     def tell(*_: object) -> None:
         print(json.dumps(counts), flush=True)
         counts.clear()
 
-    event.listen(Engine, "before_cursor_execute", execute)
     signal.signal(signal.SIGUSR1, tell)
     loaded = settings.load(settings.environment())
     return app.run(loaded, lambda bot: replace(bot, database=Counted(bot.database, counts)))

@@ -17,6 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.bot_process import BlockingProcess, Forker, forked_sandbox
+
 ROOT = Path(__file__).parents[2]
 FLAGS = [
     "--headless",
@@ -50,7 +52,7 @@ GROUP = "oc_1a7c4c3eb6d94a0c8f2e5d7b9a1c3e5f"
 class Sandbox:
     """A running sandbox, reached from its two sides: people's switches and the bot's API."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | BlockingProcess
     url: str
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -122,21 +124,42 @@ class Sandbox:
         return f"/open-apis/authen/v1/authorize?{urlencode(query)}"
 
 
-def start_sandbox(directory: Path, mode: str, port: int = 0, platform: str = "lark") -> Sandbox:
-    """Starts it as a process; `mode` is "platform" or "bot". The caller stops it."""
+def start_program(directory: Path, mode: str, port: int = 0, platform: str = "lark") -> Sandbox:
+    """Starts it as a process of Python; `mode` is "platform" or "bot". The caller stops it."""
     process = subprocess.Popen(
         [sys.executable, "-c", START, str(directory), mode, str(port), platform],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
+    return started(process, directory, mode)
+
+
+StartSandbox = Callable[..., Sandbox]
+
+
+@pytest.fixture(scope="session")
+def start_sandbox(forker: Forker, sqlite_template: Path) -> StartSandbox:
+    """Starts the sandbox as `start_program` does, by forking it; its bot's database is already migrated."""
+
+    def start(directory: Path, mode: str, port: int = 0, platform: str = "lark") -> Sandbox:
+        if mode == "bot" and not (directory / "bot.db").exists():
+            shutil.copy(sqlite_template, directory / "bot.db")
+        call = forked_sandbox(forker.address, directory, mode, port, platform)
+        return started(forker.start_blocking(call, directory=ROOT, environment=os.environ), directory, mode)
+
+    return start
+
+
+def started(process: subprocess.Popen[str] | BlockingProcess, directory: Path, mode: str) -> Sandbox:
+    """Returns the sandbox once it has printed where it is."""
     assert process.stdout is not None
-    sandbox = Sandbox(process, process.stdout.readline().strip(), directory)
+    found = Sandbox(process, process.stdout.readline().strip(), directory)
     if mode == "platform":
-        while not sandbox.environment.get("BOT_ADMINS"):
+        while not found.environment.get("BOT_ADMINS"):
             name, _, value = process.stdout.readline().strip().partition("=")
-            sandbox.environment[name] = value
-    return sandbox
+            found.environment[name] = value
+    return found
 
 
 def stop_sandbox(sandbox: Sandbox) -> int:
@@ -151,11 +174,11 @@ def stop_sandbox(sandbox: Sandbox) -> int:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Sandbox]:
+def platform(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     """The sandbox without a bot: the test plays the bot."""
-    sandbox = start_sandbox(tmp_path, "platform")
-    yield sandbox
-    stop_sandbox(sandbox)
+    started = start_sandbox(tmp_path, "platform")
+    yield started
+    stop_sandbox(started)
 
 
 @pytest.fixture(scope="module")

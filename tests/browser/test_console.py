@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from bot.core.people import UserKey
 from tests.console_rows import lively
 
-from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, WEI, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, WEI, OpenPage, Sandbox, StartSandbox, stop_sandbox
 from .test_in_client import card_link, wait_for_bot
 
 CONSOLE = "/console"
@@ -26,7 +26,7 @@ HOSTILE = "<img src=x onerror=\"document.title='taken'\">\u202e{{7*7}}"
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     sandbox = start_sandbox(tmp_path, "bot")
     wait_for_bot(sandbox)
     yield sandbox

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import DESKTOP, PHONE, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from tests.browser.conftest import DESKTOP, PHONE, OpenPage, Sandbox, StartSandbox, stop_sandbox
 
 ADA, SAM, WEI, GROUP = "ada0001", "sam0107", "wei0042", "cidLaunchCrewSandbox0000000000=="
 TEMPLATE = "1366a1eb-bc54-4859-ac88-517c56a9acb1.schema"
@@ -22,7 +22,7 @@ PC_AGENT = "Mozilla/5.0 (Windows NT 10.0) Chrome/120.0.0.0 Safari/537.36 DingTal
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Sandbox]:
+def platform(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     sandbox = start_sandbox(tmp_path, "platform", platform="dingtalk")
     yield sandbox
     stop_sandbox(sandbox)

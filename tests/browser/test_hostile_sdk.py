@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from .conftest import DESKTOP, PATIENCE, SAM, Sandbox, start_sandbox, stop_sandbox
+from .conftest import DESKTOP, PATIENCE, SAM, Sandbox, StartSandbox, stop_sandbox
 from .test_in_client import CLIENT, card_link, wait_for_bot
 
 TRIES_FOR = 180_000
@@ -16,7 +16,7 @@ HOSTILE = (Path(__file__).parent / "hostile_sdk.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     sandbox = start_sandbox(tmp_path, "bot")
     yield sandbox
     assert stop_sandbox(sandbox) == 0

@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, Sandbox, start_sandbox, stop_sandbox
+from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, Sandbox, StartSandbox, stop_sandbox
 
 CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     sandbox = start_sandbox(tmp_path, "bot")
     yield sandbox
     assert stop_sandbox(sandbox) == 0

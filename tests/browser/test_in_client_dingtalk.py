@@ -3,8 +3,6 @@
 The client's JavaScript API is the sandbox's stand-in for it, which its switches make old, broken or absent.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,24 +12,16 @@ from playwright.sync_api import Browser, Page, expect
 
 from bot.sandbox.dingtalk.sample_tenant import ADA, SAM
 
-from .conftest import DESKTOP, PATIENCE, PHONE, ROOT, Sandbox, stop_sandbox
+from .conftest import DESKTOP, PATIENCE, PHONE, Sandbox, StartSandbox, stop_sandbox
 
-START = (
-    "import sys; from pathlib import Path; from bot.sandbox.main import run; "
-    "raise SystemExit(run(0, Path(sys.argv[1]), False, False, 'dingtalk'))"
-)
 PC = "Mozilla/5.0 (Windows NT 10.0) Chrome/120.0.0.0 DingTalk(7.6.0-Release.1) DingTalk/7.6.0 language/en-US"
 MOBILE = "Mozilla/5.0 (Linux; Android 14) Mobile Safari/537.36 AliApp(DingTalk/7.6.0) DingTalk/7.6.0 language/en-US"
 SIZES = pytest.mark.parametrize("on", ["pc", "phone"])
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    sandbox = Sandbox(process, process.stdout.readline().strip(), tmp_path)
+def sandbox(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
+    sandbox = start_sandbox(tmp_path, "bot", platform="dingtalk")
     # A message that arrives before the bot has connected is not delivered again.
     for _ in range(600):
         if sandbox.call("GET", "/sandbox/api/connections")["connections"]:

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, OpenPage, Sandbox, StartSandbox, stop_sandbox
 from .test_in_client import card_link, wait_for_bot
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     sandbox = start_sandbox(tmp_path, "bot")
     yield sandbox
     assert stop_sandbox(sandbox) == 0

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from tests.ports import free_port
 
-from .conftest import ROOT, SAM, START, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import ROOT, SAM, START, OpenPage, Sandbox, start_program, stop_sandbox
 from .test_in_client import wait_for_bot
 
 
@@ -36,7 +36,7 @@ def test_platform_only_prints_all_that_connects_a_bot(platform: Sandbox) -> None
 def test_the_key_that_seals_a_kept_database_is_kept_and_private(tmp_path: Path) -> None:
     keys = []
     for _ in range(2):
-        sandbox = start_sandbox(tmp_path, "platform")
+        sandbox = start_program(tmp_path, "platform")
         keys.append(sandbox.environment["BOT_ENCRYPTION_KEYS"])
         stop_sandbox(sandbox)
     assert keys[0] == keys[1]
@@ -44,12 +44,12 @@ def test_the_key_that_seals_a_kept_database_is_kept_and_private(tmp_path: Path) 
 
 
 def test_a_termination_signal_ends_it_cleanly(tmp_path: Path) -> None:
-    sandbox = start_sandbox(tmp_path, "platform")
+    sandbox = start_program(tmp_path, "platform")
     assert stop_sandbox(sandbox) == 0
 
 
 def test_an_interrupt_ends_it_cleanly_while_a_page_is_open(tmp_path: Path, open_page: OpenPage) -> None:
-    sandbox = start_sandbox(tmp_path, "platform")
+    sandbox = start_program(tmp_path, "platform")
     page = open_page(sandbox.url)
     expect(page.locator("#people")).to_contain_text("Sam Rivera")
     started = time.monotonic()
@@ -81,7 +81,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_said_in_a_line(tmp_path: Path
 
 def test_a_bot_that_cannot_start_is_shown_with_its_last_words(tmp_path: Path, open_page: OpenPage) -> None:
     (tmp_path / "bot.db").mkdir()
-    sandbox = start_sandbox(tmp_path, "bot")
+    sandbox = start_program(tmp_path, "bot")
     try:
         page = open_page(sandbox.url)
         expect(page.locator("#banner")).to_contain_text("The bot could not start")
@@ -94,7 +94,7 @@ def test_a_bot_that_cannot_start_is_shown_with_its_last_words(tmp_path: Path, op
 def test_a_bot_that_takes_its_time_to_start_is_said_to_be_starting(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
-    sandbox = start_sandbox(tmp_path, "bot")
+    sandbox = start_program(tmp_path, "bot")
     try:
         no_events = {"kind": "down", "match": {"path": "/callback/ws/endpoint"}}
         fault = sandbox.post("faults", no_events)["fault_id"]
@@ -113,12 +113,12 @@ def test_a_page_left_open_shows_the_new_world_when_the_sandbox_is_started_again(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
     port = free_port()
-    sandbox = start_sandbox(tmp_path / "old", "platform", port)
+    sandbox = start_program(tmp_path / "old", "platform", port)
     page = open_page(sandbox.url)
     sandbox.say(SAM, "from the old world")
     expect(page.locator("#log")).to_contain_text("from the old world")
     stop_sandbox(sandbox)
-    again = start_sandbox(tmp_path / "new", "platform", port)
+    again = start_program(tmp_path / "new", "platform", port)
     try:
         expect(page.locator("#log")).to_contain_text("Say something to Helper")
     finally:
@@ -127,7 +127,7 @@ def test_a_page_left_open_shows_the_new_world_when_the_sandbox_is_started_again(
 
 @pytest.mark.parametrize("platform", ["lark", "dingtalk"])
 def test_the_second_line_says_what_to_do_with_it(tmp_path: Path, platform: str) -> None:
-    sandbox = start_sandbox(tmp_path, "bot", platform=platform)
+    sandbox = start_program(tmp_path, "bot", platform=platform)
     try:
         with urlopen(sandbox.url, timeout=5) as page:
             assert b'id="composer"' in page.read()
@@ -140,7 +140,7 @@ def test_the_second_line_says_what_to_do_with_it(tmp_path: Path, platform: str) 
 
 
 def test_a_kept_platform_is_the_same_after_a_restart(tmp_path: Path) -> None:
-    first = start_sandbox(tmp_path, "platform")
+    first = start_program(tmp_path, "platform")
     first.say(SAM, "do you remember?")
     first.post("grants", {"person": SAM, "scopes": ["docx:document:readonly"]})
     first.post("app-scopes", {"scope": "mail:user_mailbox.message:readonly", "user": True})
@@ -149,7 +149,7 @@ def test_a_kept_platform_is_the_same_after_a_restart(tmp_path: Path) -> None:
     before = first.state()
     environment = first.environment
     stop_sandbox(first)
-    again = start_sandbox(tmp_path, "platform")
+    again = start_program(tmp_path, "platform")
     try:
         after = again.state()
         for part in ("app", "people", "chats", "messages"):
@@ -170,7 +170,7 @@ def test_a_memory_that_cannot_be_read_is_said_in_a_line(tmp_path: Path, text: st
 
 
 def test_dingtalk_alone_prints_all_that_connects_a_bot(tmp_path: Path) -> None:
-    sandbox = start_sandbox(tmp_path, "platform", platform="dingtalk")
+    sandbox = start_program(tmp_path, "platform", platform="dingtalk")
     try:
         environment = sandbox.environment
         for origin in ("API", "OAPI", "LOGIN"):
@@ -198,7 +198,7 @@ def test_settings_of_a_real_bot_do_not_reach_the_one_in_the_sandbox(
     elsewhere = {f"DINGTALK_{each}_URL": "http://127.0.0.1:1" for each in ("API", "OAPI", "LOGIN")}
     for name, value in (foreign | elsewhere | {"LARK_OPEN_URL": "http://127.0.0.1:1"}).items():
         monkeypatch.setenv(name, value)
-    sandbox = start_sandbox(tmp_path, "bot", platform=platform)
+    sandbox = start_program(tmp_path, "bot", platform=platform)
     try:
         wait_for_bot(sandbox)
         given = Path(f"/proc/{sandbox.call('GET', '/sandbox/api/bot')['pid']}/environ").read_bytes()

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.ports import free_port
 
-from .conftest import PHONE, SAM, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import PHONE, SAM, OpenPage, Sandbox, StartSandbox, stop_sandbox
 from .test_in_client import card_link, wait_for_bot
 from .test_permissions import open_as, sign_in
 from .test_the_loop import allow, ask, expect_the_document
@@ -21,7 +21,7 @@ STORIES = re.findall(
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     sandbox = start_sandbox(tmp_path, "bot")
     yield sandbox
     assert stop_sandbox(sandbox) == 0
@@ -88,7 +88,7 @@ def test_permissions_that_nothing_used_for_two_months_are_offered_back(chat: Pag
 
 
 def test_what_was_allowed_is_still_allowed_when_the_sandbox_is_started_again(
-    tmp_path: Path, open_page: OpenPage
+    tmp_path: Path, open_page: OpenPage, start_sandbox: StartSandbox
 ) -> None:
     port = free_port()
     first = start_sandbox(tmp_path, "bot", port)
@@ -111,7 +111,7 @@ def test_what_was_allowed_is_still_allowed_when_the_sandbox_is_started_again(
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def shared(tmp_path_factory: pytest.TempPathFactory, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     """One sandbox for all stories: a phone's layout has nothing to do with what was said before."""
     sandbox = start_sandbox(tmp_path_factory.mktemp("stories"), "bot")
     wait_for_bot(sandbox)

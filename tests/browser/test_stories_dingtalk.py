@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from bot.sandbox.dingtalk.sample_tenant import ADA, SAM, TEMPLATE_ID, WEI
 
-from .conftest import PHONE, ROOT, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import PHONE, ROOT, OpenPage, Sandbox, StartSandbox, stop_sandbox
 from .test_in_client import wait_for_bot
 from .test_stories import expect_nothing_sticks_out, ready
 
@@ -18,7 +18,7 @@ AUTHORIZE = re.compile("^(Authorize|去授权)$")
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     """One sandbox for all stories. Each begins with nothing granted and nothing waiting."""
     sandbox = start_sandbox(tmp_path_factory.mktemp("dingtalk"), "bot", platform="dingtalk")
     wait_for_bot(sandbox)
@@ -53,13 +53,15 @@ class Visitor:
         self.page.locator(f"#{setting}").select_option(value)
         expect(self.page.locator("#toasts")).to_contain_text("Saved")
 
+    def is_asked(self) -> None:
+        """A card with a link has come since the story began."""
+        expect(self.page.locator("#log a").filter(has_text=AUTHORIZE).nth(self.links)).to_be_visible()
+
     def follow(self) -> Page:
         """Press the link of the newest card; what it opens."""
-        links = self.page.locator("#log a").filter(has_text=AUTHORIZE)
-        link = links.nth(self.links)
-        expect(link).to_be_visible()
+        self.is_asked()
         with self.page.expect_popup() as opened:
-            link.click()
+            self.page.locator("#log a").filter(has_text=AUTHORIZE).nth(self.links).click()
         return opened.value
 
     def decide(self, decision: str, said: str) -> None:
@@ -209,6 +211,7 @@ def test_taking_back_everything_promises_nothing_that_dingtalk_cannot_do(visitor
 
 def test_the_bot_is_killed_while_a_card_waits(visitor: Visitor) -> None:
     visitor.begin("The bot is killed")
+    visitor.is_asked()
     visitor.reads("Todo.Todo.Read")
     visitor.sandbox.post("bot", {"action": "kill"})
     visitor.sandbox.post("bot", {"action": "start"})

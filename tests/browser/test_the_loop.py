@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import PATIENCE, PHONE, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import PATIENCE, PHONE, OpenPage, Sandbox, StartSandbox, stop_sandbox
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path, start_sandbox: StartSandbox) -> Iterator[Sandbox]:
     sandbox = start_sandbox(tmp_path, "bot")
     yield sandbox
     assert stop_sandbox(sandbox) == 0

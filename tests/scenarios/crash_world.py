@@ -148,7 +148,7 @@ class MortalWorld:
         while not (result := await found()):
             if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(f"Waited in vain for {what}.\n{await self.state()}")
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.1)
         return result
 
     async def state(self) -> str:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
 from bot.core.api import ApiOutcome
 from bot.store import api_calls, audit, retention
 from bot.store.api_calls import MadeCall
+from bot.store.connection import StoreConnection
 from bot.store.retention import Retention
 from bot.store.schema import api_calls as table
 from bot.store.schema import audit_log, audit_retention
@@ -81,8 +82,8 @@ async def test_on_postgresql_the_record_costs_no_statement_of_its_own(database: 
     """It travels with the audit entries."""
     now, executed = datetime.now(UTC), list[str]()
 
-    def work(c: Connection, *, made: int) -> None:
-        event.listen(c, "before_cursor_execute", lambda _c, _cursor, sql, *_: executed.append(sql))
+    def work(c: StoreConnection, *, made: int) -> None:
+        c.observe = executed.append
         audit.write(c, "grant_stored", user=ANNA, now=now)
         api_calls.record(c, [a_made_call() for _ in range(made)])
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from bot.core.calls import Wait, WaitsFor
 from bot.core.people import UserKey
 from bot.store import calls, claims, inbox, users
+from bot.store.connection import StoreConnection
 from bot.store.inbox import MAX_URGENT, MAX_WAITING, Arrival, Recorded
 from bot.store.transaction import Connection, Database
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, claim_by
@@ -157,17 +157,12 @@ async def test_many_arrivals_cost_as_many_statements_as_one(database: Database) 
     people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{number}") for number in range(50)]
     arrived = [arrival(person) for person in people]
 
-    def executed(c: Connection, some: list[Arrival]) -> int:
-        count = 0
-
-        def executing(*details: object) -> None:
-            nonlocal count
-            count += 1
-
-        event.listen(c, "before_cursor_execute", executing)
+    def executed(c: StoreConnection, some: list[Arrival]) -> int:
+        statements: list[str] = []
+        c.observe = statements.append
         assert set(inbox.record_all(c, some)) == {QUEUED}
-        event.remove(c, "before_cursor_execute", executing)
-        return count
+        c.observe = None
+        return len(statements)
 
     costs = {await database.write(lambda c, s=some: executed(c, s)) for some in (arrived[:1], arrived[1:])}
     assert costs == {3 if database.dialect == "sqlite" else 1}

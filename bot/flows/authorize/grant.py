@@ -185,7 +185,6 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         return AttemptEnd(result, messages, card)
 
     end = await bot.write_until_stored(work)
-    bot.signals.calls.set()
     return await deliver_result(bot, end)
 
 

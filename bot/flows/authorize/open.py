@@ -48,16 +48,23 @@ class LinkUnavailable(StrEnum):
 
 async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
     """Return the request of a ticket, or why its link cannot be opened. Changes nothing."""
-    request = await bot.database.read(lambda c: requests.find_by_ticket(c, digest(ticket)))
-    if request is None:
+
+    def read(c: Connection) -> tuple[AuthorizationRequest, Openings] | None:
+        found = requests.find_by_ticket(c, digest(ticket))
+        return None if found is None else (found, attempts.openings(c, found.id, utc_now()))
+
+    found = await bot.database.read(read)
+    if found is None:
         return LinkUnavailable.UNKNOWN
+    request, openings = found
     if request.waits_for_administrator:
         return LinkUnavailable.WAITING_FOR_ADMINISTRATOR
     if request.status not in {RequestStatus.OPEN, RequestStatus.REDEEMING}:
         return LinkUnavailable(request.status.value)
     if request.expires_at <= utc_now():
         return LinkUnavailable.EXPIRED
-    return request
+    # Before any request to the platform, because anyone who has the link can open it repeatedly.
+    return too_many(openings) or request
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +110,6 @@ async def start_attempt(
 async def begin_attempt(
     bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
 ) -> StartedAttempt | LinkUnavailable:
-    # Checked before any request to the platform, because anyone who has the link can open it repeatedly.
-    full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, utc_now())))
-    if full is not None:
-        return full
     request = await without_disabled_scopes(bot, request)
     if request.waits_for_administrator:
         return LinkUnavailable.WAITING_FOR_ADMINISTRATOR

@@ -110,7 +110,6 @@ async def confirm_write(bot: Bot, run: Run, move: ConfirmWrite) -> None:
         return steps
 
     run.steps = await bot.database.write(work)
-    bot.signals.calls.set()
 
 
 SHORTEST_CODE = 4
