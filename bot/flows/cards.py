@@ -205,8 +205,9 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
 async def bring_up_to_date(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None) -> bool:
     live, platform = is_live(request.status), bot.platform_of(request.user)
     age = utc_now() - request.created_at
-    if request.card.message_id is None and not live and age > platform.limits.idempotency_window:
-        # Never sent, or its sender crashed before recording it. The idempotency key has expired, so which is unknown.
+    # Never sent, or its sender crashed before recording it. The idempotency key has expired, so which is unknown.
+    is_lost = request.card.message_id is None and not live and age > platform.limits.idempotency_window
+    if is_lost and can_change_cards(platform):
         return await record_shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unauthenticated(bot, request)
@@ -217,6 +218,8 @@ async def bring_up_to_date(bot: Bot, request: AuthorizationRequest, asked: Defer
     calls_of_card = [*waiting, *([asked] if asked else [])]
     language = await language_for(bot, request.user, calls_of_card) if platform.monolingual else "en"
     content = platform.render_card(card, language)
+    if is_lost:
+        return await announce_change(bot, request, card, content, waiting)
     if request.card.message_id is None:
         if card.face is Face.REDEEMING and not can_change_cards(platform):
             # The consent may still fail, and this message would stay without a link.
