@@ -34,7 +34,7 @@ from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import suspend
 from bot.flows.outbox import answer, can_change_cards, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, granted_scopes, outbox, scope_waits, seen_events, users
-from bot.store.cards import RenderedCard, record_shown
+from bot.store.cards import RenderedCard, record_shown, render_again
 from bot.store.ids import time_of
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
@@ -392,7 +392,13 @@ async def show_cards(
         all_shown.append(await show_to(bot, admin, card, own_keys))
     if all_shown and all(all_shown):
         rendered = RenderedCard(wait.id, wait.card.claim, wait.card.wanted)
-        await bot.database.write(lambda c: record_shown(c, rendered, utc_now()))
+        await bot.database.write(lambda c: record_version(c, rendered, utc_now()))
+
+
+def record_version(c: Connection, rendered: RenderedCard, now: datetime) -> None:
+    """Record which version the cards show. If the claim is lost, they are due again: they may show an old one."""
+    if record_shown(c, rendered, now) is None:
+        render_again(c, rendered.card, now)
 
 
 def names_of(c: Connection, waiting: Iterable[UserKey]) -> dict[str, str]:
