@@ -117,12 +117,12 @@ class Watched:
         return result
 
 
-def mortal_bot(*, die_at: str = "", record: str = os.devnull, lease: timedelta = LEASE) -> Call:
+def crashing_bot(*, die_at: str = "", record: str = os.devnull, lease: timedelta = LEASE) -> Call:
     """Return the call of a `bot run` that records the points it passes, and dies at one."""
-    return Call(f"{__name__}:run_mortal", (die_at, record, lease.total_seconds()))
+    return Call(f"{__name__}:run_crashing", (die_at, record, lease.total_seconds()))
 
 
-def run_mortal(die_at: str, record: str, lease: float) -> int:
+def run_crashing(die_at: str, record: str, lease: float) -> int:
     points = Points(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND), die_at)
 
     def refit(bot: Any) -> Any:

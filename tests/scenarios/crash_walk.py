@@ -15,7 +15,7 @@ from typing import Any
 from tests.bot_process import Forker
 
 from .crash_points import GO_BETWEENS, IDLE, POLLING
-from .crash_world import CANCELLED, LARK, PERHAPS, SUCCEEDED, Figures, Kind, MortalWorld, mortal_world
+from .crash_world import CANCELLED, LARK, PERHAPS, SUCCEEDED, CrashWorld, Figures, Kind, crash_world
 from .stories import task
 
 AT_ONCE = 8
@@ -56,7 +56,7 @@ async def tell(
     """Tells a story to a bot that dies at a point. Returns what came of it, and the points it passed."""
     directory.mkdir()
     with databases(directory) as url:
-        async with mortal_world(directory, forker, url, kind=told.kind) as world:
+        async with crash_world(directory, forker, url, kind=told.kind) as world:
             world.settings |= told.settings.get(name, {})
             await world.begin(die_at)
             await told.stories[name](world)
@@ -140,7 +140,7 @@ FEWEST_POINTS = 25
 class Life:
     """One person who goes on asking for things, each in a way that the seed picks."""
 
-    def __init__(self, world: MortalWorld, person: Any, chance: random.Random) -> None:
+    def __init__(self, world: CrashWorld, person: Any, chance: random.Random) -> None:
         self.world, self.person, self.chance = world, person, chance
         self.count = 0
 
@@ -206,7 +206,7 @@ class Life:
             await self.world.see_to(message, self.person)
 
 
-async def kill_at_random(world: MortalWorld, kills: int, chance: random.Random, over: asyncio.Event) -> None:
+async def kill_at_random(world: CrashWorld, kills: int, chance: random.Random, over: asyncio.Event) -> None:
     """Kills a replica that is ready, again and again; three of them live through more at once than one."""
     longest = 0.8 / len(world.replicas)
     try:
@@ -235,7 +235,7 @@ async def live_and_die(
 ) -> str:
     """Three people live while the bot is killed so often. Returns what was counted."""
     replicas = 1 if url.startswith("sqlite") else 3
-    async with mortal_world(directory, forker, url, replicas=replicas, kind=told.kind) as world:
+    async with crash_world(directory, forker, url, replicas=replicas, kind=told.kind) as world:
         world.settings |= settings
         await world.begin()
         over = asyncio.Event()

@@ -25,7 +25,7 @@ from tests.ports import free_port
 from tests.sql import Rows, Sql
 
 from .card_content import has_link, text_of, values_of
-from .crash_points import mortal_bot
+from .crash_points import crashing_bot
 from .replicas import Proxy
 from .world import World, world_in
 
@@ -75,7 +75,7 @@ class Figures:
         )
 
 
-class MortalWorld:
+class CrashWorld:
     """A `World` whose bot comes back whenever it is gone."""
 
     title_field = "summary"
@@ -116,7 +116,7 @@ class MortalWorld:
 
     def start(self, replica: Replica, die_at: str = "") -> Process:
         replica.process = self.world.fork(
-            mortal_bot(die_at=die_at, record=str(self.record)), **self.settings, BOT_PORT=str(replica.port)
+            crashing_bot(die_at=die_at, record=str(self.record)), **self.settings, BOT_PORT=str(replica.port)
         )
         return replica.process
 
@@ -497,25 +497,25 @@ def is_for_device(card: Message) -> bool:
 
 @dataclass(frozen=True)
 class Kind:
-    """A platform on which the stories of mortal bots are told."""
+    """A platform on which the crash stories are told."""
 
-    mortal: type[MortalWorld]
+    make_world: type[CrashWorld]
     world_in: Callable[[Path, Forker], contextlib.AbstractAsyncContextManager[World]]
 
 
-LARK = Kind(MortalWorld, world_in)
+LARK = Kind(CrashWorld, world_in)
 
 
 @contextlib.asynccontextmanager
-async def mortal_world(
+async def crash_world(
     directory: Path, forker: Forker, url: str, *, replicas: int = 1, kind: Kind = LARK
-) -> AsyncIterator[MortalWorld]:
+) -> AsyncIterator[CrashWorld]:
     directory.mkdir(exist_ok=True)
     async with kind.world_in(directory, forker) as world, contextlib.AsyncExitStack() as more:
-        mortal = kind.mortal(world, url, replicas=replicas)
+        crashing = kind.make_world(world, url, replicas=replicas)
         if replicas > 1:
-            await more.enter_async_context(Proxy(world.port, [each.port for each in mortal.replicas]))
+            await more.enter_async_context(Proxy(world.port, [each.port for each in crashing.replicas]))
         try:
-            yield mortal
+            yield crashing
         finally:
-            await mortal.end()
+            await crashing.end()

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from bot.sandbox.lark.tenant import Message
 
 from .card_content import values_of
-from .crash_world import CANCELLED, PERHAPS, MortalWorld
+from .crash_world import CANCELLED, PERHAPS, CrashWorld
 
-Story = Callable[[MortalWorld], Awaitable[None]]
+Story = Callable[[CrashWorld], Awaitable[None]]
 
 STORIES: dict[str, Story] = {}
 
@@ -26,7 +26,7 @@ def task(title: str) -> str:
 
 
 @story
-async def first_contact(world: MortalWorld) -> None:
+async def first_contact(world: CrashWorld) -> None:
     await world.world.control("enter", person=world.sam.open_id)
     await world.ask(world.sam, "/task first")
     await world.ask(world.sam, "/task second")
@@ -34,13 +34,13 @@ async def first_contact(world: MortalWorld) -> None:
 
 
 @story
-async def any_api(world: MortalWorld) -> None:
+async def any_api(world: CrashWorld) -> None:
     await world.ask(world.sam, task("third"), ends=PERHAPS)
     await world.ask(world.sam, task("fourth"), ends=PERHAPS)
 
 
 @story
-async def in_a_group(world: MortalWorld) -> None:
+async def in_a_group(world: CrashWorld) -> None:
     group = world.world.group
     await world.ask(world.sam, "/agenda week", group)
     await world.ask(world.sam, "/task fifth", group)
@@ -48,20 +48,20 @@ async def in_a_group(world: MortalWorld) -> None:
 
 
 @story
-async def only_seen_in_the_group(world: MortalWorld) -> None:
+async def only_seen_in_the_group(world: CrashWorld) -> None:
     world.sam.blocked_bot = True
     await world.ask(world.sam, "/task sixth", world.world.group)
 
 
 @story
-async def revoked(world: MortalWorld) -> None:
+async def revoked(world: CrashWorld) -> None:
     await world.ask(world.sam, "/task seventh")
     await world.ask(world.sam, "/revoke")
     await world.ask(world.sam, "/task eighth")
 
 
 @story
-async def refused(world: MortalWorld) -> None:
+async def refused(world: CrashWorld) -> None:
     message = await world.say(world.sam, "/task ninth", ends=CANCELLED)
     await world.refuse(message, world.sam)
     message = await world.say(world.sam, "/task tenth", ends=CANCELLED)
@@ -71,7 +71,7 @@ async def refused(world: MortalWorld) -> None:
 
 
 @story
-async def refreshed(world: MortalWorld) -> None:
+async def refreshed(world: CrashWorld) -> None:
     await world.ask(world.sam, "/task twelfth")
     for title in ("thirteenth", "fourteenth"):
         await world.world.control("tokens/expire", person=world.sam.open_id, which="access")
@@ -79,7 +79,7 @@ async def refreshed(world: MortalWorld) -> None:
 
 
 @story
-async def confirmed(world: MortalWorld) -> None:
+async def confirmed(world: CrashWorld) -> None:
     """The write was asked for two hours ago, by the platform's clock."""
     world.world.tenant.clock.wall = lambda: time.time() - 7200
     for title, action in (("fifteenth", "confirm"), ("sixteenth", "discard")):
@@ -101,7 +101,7 @@ async def confirmed(world: MortalWorld) -> None:
 
 
 @story
-async def cancelled(world: MortalWorld) -> None:
+async def cancelled(world: CrashWorld) -> None:
     message = await world.say(world.sam, "/task seventeenth", ends=CANCELLED)
     await world.until(lambda: world.is_asked(world.sam), "the card")
     cancel = await world.say(world.sam, "/cancel")
@@ -111,7 +111,7 @@ async def cancelled(world: MortalWorld) -> None:
 
 
 @story
-async def recalled(world: MortalWorld) -> None:
+async def recalled(world: CrashWorld) -> None:
     message = await world.say(world.sam, "/task eighteenth", ends=CANCELLED)
     await world.until(lambda: world.is_asked(world.sam), "the card")
     await world.recall(world.sam, message)
@@ -119,7 +119,7 @@ async def recalled(world: MortalWorld) -> None:
 
 
 @story
-async def waiting_for_the_administrator(world: MortalWorld) -> None:
+async def waiting_for_the_administrator(world: CrashWorld) -> None:
     for scope in ("task:task:write", "task:task:writeonly"):
         await world.world.control("app-scopes", scope=scope, user=False)
     message = await world.say(world.sam, "/task twentieth")
@@ -133,7 +133,7 @@ async def waiting_for_the_administrator(world: MortalWorld) -> None:
 
 
 @story
-async def expired(world: MortalWorld) -> None:
+async def expired(world: CrashWorld) -> None:
     message = await world.say(world.sam, "/task twenty-first", ends=frozenset({"expired"}))
 
     async def answered() -> bool:
@@ -143,13 +143,13 @@ async def expired(world: MortalWorld) -> None:
 
 
 @story
-async def inside_the_client(world: MortalWorld) -> None:
+async def inside_the_client(world: CrashWorld) -> None:
     message = await world.say(world.sam, "/task twenty-second")
     await world.see_to(message, world.sam, by="client")
 
 
 @story
-async def a_stumbling_platform(world: MortalWorld) -> None:
+async def a_stumbling_platform(world: CrashWorld) -> None:
     await world.ask(world.sam, "/task twenty-third")
     path = "/open-apis/task/v2/tasks"
     await world.world.control("faults", match={"path": path}, kind="drop_after", times=1)
@@ -161,7 +161,7 @@ async def a_stumbling_platform(world: MortalWorld) -> None:
 
 
 @story
-async def without_an_address(world: MortalWorld) -> None:
+async def without_an_address(world: CrashWorld) -> None:
     world.world.tenant.behaviour.device_poll_seconds = 1
     message = await world.say(world.sam, "/task twenty-sixth")
     await world.see_to(message, world.sam, by="device")

@@ -18,7 +18,7 @@ from bot.sandbox.lark.long_connections import CONNECTIONS, NotAcknowledged
 from tests.ports import free_port
 
 from .card_content import has_link
-from .crash_points import mortal_bot
+from .crash_points import crashing_bot
 from .raw_http import processor_seconds
 from .webhook_client import WebhookClient
 from .world import World
@@ -177,7 +177,7 @@ async def test_nothing_is_acknowledged_before_it_is_kept(connected: World):
 
 
 async def test_a_bot_that_dies_between_keeping_and_acknowledging_answers_once(connected: World):
-    dying = connected.fork(mortal_bot(die_at="flows.intake.accept_message:write_together:after#1"))
+    dying = connected.fork(crashing_bot(die_at="flows.intake.accept_message:write_together:after#1"))
     asked = await connected.say(connected.sam, "/help")
     assert await asyncio.wait_for(dying.wait(), 30) == -9
     assert not is_acknowledged(connected)

@@ -10,33 +10,33 @@ from bot.core.words import cards as card_words
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
 from tests.scenarios.card_content import text_of
 from tests.scenarios.crash_world import CANCELLED, PERHAPS, SUCCEEDED
-from tests.scenarios.dingtalk.mortal import DingTalkMortalWorld
+from tests.scenarios.dingtalk.crash_world import DingTalkCrashWorld
 
-STORIES: dict[str, Callable[[DingTalkMortalWorld], Awaitable[None]]] = {}
+STORIES: dict[str, Callable[[DingTalkCrashWorld], Awaitable[None]]] = {}
 
 
 def story(
-    tell: Callable[[DingTalkMortalWorld], Awaitable[None]],
-) -> Callable[[DingTalkMortalWorld], Awaitable[None]]:
+    tell: Callable[[DingTalkCrashWorld], Awaitable[None]],
+) -> Callable[[DingTalkCrashWorld], Awaitable[None]]:
     STORIES[tell.__name__] = tell
     return tell
 
 
-def task(world: DingTalkMortalWorld, title: str, person: Any = None) -> str:
+def task(world: DingTalkCrashWorld, title: str, person: Any = None) -> str:
     """A write without an idempotency key."""
     union_id = (person or world.world.sam).union_id
     return f'/call POST /v1.0/todo/users/me/personalTasks {{"subject": "{title}", "executorIds": ["{union_id}"]}}'
 
 
 @story
-async def first_contact(world: DingTalkMortalWorld) -> None:
+async def first_contact(world: DingTalkCrashWorld) -> None:
     await world.ask(world.sam, "/task first")
     await world.ask(world.sam, "/task second")
     await world.ask(world.sam, "/me")
 
 
 @story
-async def widened(world: DingTalkMortalWorld) -> None:
+async def widened(world: DingTalkCrashWorld) -> None:
     """A second command joins the card that is open, and a third needs what no consent has brought."""
     first = await world.say(world.sam, "/tasks")
     await world.until(lambda: world.is_asked(world.sam), "the card")
@@ -47,39 +47,39 @@ async def widened(world: DingTalkMortalWorld) -> None:
 
 
 @story
-async def any_api(world: DingTalkMortalWorld) -> None:
+async def any_api(world: DingTalkCrashWorld) -> None:
     await world.ask(world.sam, task(world, "fourth"), ends=PERHAPS)
     await world.ask(world.sam, task(world, "fifth"), ends=PERHAPS)
 
 
 @story
-async def in_a_group(world: DingTalkMortalWorld) -> None:
+async def in_a_group(world: DingTalkCrashWorld) -> None:
     group = world.world.group
     await world.ask(world.sam, "/task sixth", group)
     await world.ask(world.sam, "/me", group)
 
 
 @story
-async def revoked(world: DingTalkMortalWorld) -> None:
+async def revoked(world: DingTalkCrashWorld) -> None:
     await world.ask(world.sam, "/task seventh")
     await world.ask(world.sam, "/revoke")
     await world.ask(world.sam, "/task eighth")
 
 
 @story
-async def refused(world: DingTalkMortalWorld) -> None:
+async def refused(world: DingTalkCrashWorld) -> None:
     message = await world.say(world.sam, "/task ninth", ends=CANCELLED)
     await world.refuse(message, world.sam)
     await world.ask(world.sam, "/task tenth")
 
 
 @story
-async def refused_on_an_interactive_card(world: DingTalkMortalWorld) -> None:
+async def refused_on_an_interactive_card(world: DingTalkCrashWorld) -> None:
     await refused(world)
 
 
 @story
-async def refreshed(world: DingTalkMortalWorld) -> None:
+async def refreshed(world: DingTalkCrashWorld) -> None:
     await world.ask(world.sam, "/task eleventh")
     for title in ("twelfth", "thirteenth"):
         await world.world.control("tokens/expire", person=world.sam.user_id, which="access")
@@ -87,25 +87,25 @@ async def refreshed(world: DingTalkMortalWorld) -> None:
 
 
 @story
-async def expired(world: DingTalkMortalWorld) -> None:
+async def expired(world: DingTalkCrashWorld) -> None:
     message = await world.say(world.sam, "/task fourteenth", ends=frozenset({"expired"}))
     await world.until(lambda: world.answered(message), "the word that it expired")
 
 
 @story
-async def inside_the_client(world: DingTalkMortalWorld) -> None:
+async def inside_the_client(world: DingTalkCrashWorld) -> None:
     message = await world.say(world.sam, "/task fifteenth")
     await world.see_to(message, world.sam, by="client")
 
 
 @story
-async def on_interactive_cards(world: DingTalkMortalWorld) -> None:
+async def on_interactive_cards(world: DingTalkCrashWorld) -> None:
     await world.see_to(await world.say(world.sam, "/task sixteenth"), world.sam, by="client")
     await world.ask(world.sam, "/tasks")
 
 
 @story
-async def a_stumbling_platform(world: DingTalkMortalWorld) -> None:
+async def a_stumbling_platform(world: DingTalkCrashWorld) -> None:
     await world.ask(world.sam, "/task seventeenth")
     path = "/v1.0/todo"
     await world.world.control("faults", match={"path": path}, kind="drop_after", times=1)
@@ -116,7 +116,7 @@ async def a_stumbling_platform(world: DingTalkMortalWorld) -> None:
 
 
 @story
-async def confirmed(world: DingTalkMortalWorld) -> None:
+async def confirmed(world: DingTalkCrashWorld) -> None:
     """The write was asked for two hours ago, by the platform's clock."""
     world.world.tenant.clock.wall = lambda: time.time() - 7200
     for title, action in (("twentieth", "confirm"), ("twenty-first", "discard")):
@@ -134,12 +134,12 @@ async def confirmed(world: DingTalkMortalWorld) -> None:
 
 
 @story
-async def confirmed_on_an_interactive_card(world: DingTalkMortalWorld) -> None:
+async def confirmed_on_an_interactive_card(world: DingTalkCrashWorld) -> None:
     await confirmed(world)
 
 
 @story
-async def waiting_for_the_administrator(world: DingTalkMortalWorld) -> None:
+async def waiting_for_the_administrator(world: DingTalkCrashWorld) -> None:
     """The consent comes before the administrator's change, so another one has to follow it."""
     scope = "Todo.Todo.Write"
     await world.world.control("app-scopes", scope=scope, user=False)
@@ -161,13 +161,13 @@ async def waiting_for_the_administrator(world: DingTalkMortalWorld) -> None:
     await world.see_to(message, world.sam)
 
 
-async def waits_for_administrator(world: DingTalkMortalWorld, message: str) -> Any:
+async def waits_for_administrator(world: DingTalkCrashWorld, message: str) -> Any:
     statement = "SELECT 1 FROM deferred_calls WHERE message_id = :message AND waits_for = 'administrator'"
     return await world.rows(statement, message=message)
 
 
 @story
-async def waiting_for_the_administrator_on_interactive_cards(world: DingTalkMortalWorld) -> None:
+async def waiting_for_the_administrator_on_interactive_cards(world: DingTalkCrashWorld) -> None:
     await waiting_for_the_administrator(world)
 
 

@@ -13,7 +13,7 @@ import pytest
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
 from tests.bot_process import Forker
 from tests.scenarios.crash_walk import Databases, Life, Told, live_and_die, walk
-from tests.scenarios.dingtalk.mortal import DINGTALK, DingTalkMortalWorld
+from tests.scenarios.dingtalk.crash_world import DINGTALK, DingTalkCrashWorld
 from tests.scenarios.dingtalk.stories import SETTINGS, STORIES, task
 
 DANGEROUS = {
@@ -87,7 +87,7 @@ async def test_a_story_survives_a_crash_at_each_of_its_points(
 
 
 class DingTalkLife(Life):
-    world: DingTalkMortalWorld
+    world: DingTalkCrashWorld
 
     def write_of(self, title: str) -> str:
         return task(self.world, title, self.person)

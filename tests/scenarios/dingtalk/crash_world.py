@@ -16,7 +16,7 @@ from typing import Any
 from bot.core.words import cards as card_words
 from tests.bot_process import Forker
 from tests.scenarios.card_content import has_link, text_of
-from tests.scenarios.crash_world import SUCCEEDED, Figures, Kind, MortalWorld
+from tests.scenarios.crash_world import SUCCEEDED, CrashWorld, Figures, Kind
 from tests.scenarios.dingtalk.conftest import IN_CLIENT, buttons_of, dingtalk_world_in
 from tests.scenarios.world import World
 
@@ -24,7 +24,7 @@ INSTEAD = {"not_now": "/cancel", "confirm": "/confirm", "discard": "/cancel"}
 """What a person sends who has no button to press."""
 
 
-class DingTalkMortalWorld(MortalWorld):
+class DingTalkCrashWorld(CrashWorld):
     title_field = "subject"
     silent_ends = frozenset({"not_now", "cancelled_by_user"})
 
@@ -174,9 +174,9 @@ def said_in(message: Any) -> tuple[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def dingtalk_mortal_world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
+async def dingtalk_crash_world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
     async with dingtalk_world_in(directory, forker) as world:
         yield world
 
 
-DINGTALK = Kind(DingTalkMortalWorld, dingtalk_mortal_world_in)
+DINGTALK = Kind(DingTalkCrashWorld, dingtalk_crash_world_in)
