@@ -128,7 +128,7 @@ async def test_each_event_goes_to_exactly_one_client_chosen_at_random(world, cli
     got = [event["header"]["event_id"] for client in three for event in client.got]
     assert sorted(got) == sorted(sent)
     assert all(client.got for client in three)
-    assert all(world.tenant.events[event_id].acknowledged for event_id in sent)
+    await until(lambda: all(world.tenant.events[event_id].acknowledged for event_id in sent))
 
 
 async def test_the_payload_is_plain_json_and_carries_every_header(world, clients):

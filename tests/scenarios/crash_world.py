@@ -377,7 +377,8 @@ class CrashWorld:
             "SELECT 1 FROM revocations WHERE status = 'queued'",
             "SELECT 1 FROM scope_waits WHERE status = 'waiting'",
         ]
-        return not any([await self.rows(query) for query in busy])
+        # In one statement: between two, what was not yet due becomes due.
+        return not await self.rows(" UNION ALL ".join(busy))
 
     async def account_for_messages(self, figures: Figures) -> None:
         calls = await self.rows(
