@@ -142,12 +142,26 @@ def run_sandbox(address: str, directory: str, mode: str, port: int, platform: st
     return main.run(port, Path(directory), False, mode == "platform", platform)
 
 
-class Process:
+class Signalled:
+    """A process that has ended once its return code is known."""
+
+    pid: int
+    returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, but that was not read yet
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Process(Signalled):
     """A forked process, with what the tests need of `asyncio.subprocess.Process`."""
 
     def __init__(self, pid: int, line: socket.socket) -> None:
         self.pid = pid
-        self.returncode: int | None = None
         self.stdout: asyncio.StreamReader | None = None
         self._line = line
         self._ended = asyncio.Event()
@@ -165,24 +179,15 @@ class Process:
         assert self.returncode is not None
         return self.returncode
 
-    def send_signal(self, number: int) -> None:
-        if self.returncode is None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended, but that was not read yet
-                os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
 
-class BlockingProcess:
+class BlockingProcess(Signalled):
     """A forked process, with what synchronous tests need of `subprocess.Popen`."""
 
     def __init__(self, pid: int, line: socket.socket, stdout: int) -> None:
         self.pid = pid
-        self.returncode: int | None = None
         self.stdout = os.fdopen(stdout, encoding="utf-8")
         self._line = line
 
@@ -193,14 +198,6 @@ class BlockingProcess:
             self._line.close()
             self.returncode = int.from_bytes(word, signed=True) if word else -signal.SIGKILL
         return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        if self.returncode is None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended, but that was not read yet
-                os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
 
 class Forker:

@@ -206,13 +206,11 @@ class StoreConnection(Connection):
         prepared = None if execution_options else self._statements.find(statement, first)
         if self.observe is not None:
             self.observe(str(statement) if prepared is None else prepared.sql)
-        if prepared is None:
+        if prepared is None or (many and prepared.row is not None):
             return super().execute(statement, parameters, execution_options=execution_options)
-        if many and prepared.row is None:
+        if many:
             self.run_many(prepared.sql, [prepared.arguments(each) for each in parameters])
             return Rows((), -1)
-        if many:
-            return super().execute(statement, parameters)
         if prepared.row is None:
             return Rows((), self.run(prepared.sql, prepared.arguments(first)))
         rows = [prepared.row(each) for each in self.fetch(prepared.sql, prepared.arguments(first))]

@@ -274,20 +274,21 @@ class _Connection(StoreConnection):
         return super().execute(statement, parameters, execution_options=execution_options)
 
     def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]] = self._send(sql, lambda driver: driver.fetch(sql, *arguments))
+        rows: Sequence[Sequence[Any]] = self._drive(sql, lambda driver: driver.fetch(sql, *arguments))
         return rows
 
     def run(self, sql: str, arguments: Sequence[Any]) -> int:
         # The tag of the command, like "UPDATE 3" or "INSERT 0 3".
-        tag: str = self._send(sql, lambda driver: driver.execute(sql, *arguments))
+        tag: str = self._drive(sql, lambda driver: driver.execute(sql, *arguments))
         return int(tag.rpartition(" ")[2])
 
     def run_many(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
-        self._send(sql, lambda driver: driver.executemany(sql, arguments))
+        self._drive(sql, lambda driver: driver.executemany(sql, arguments))
 
-    def _send(self, sql: str, send: Callable[[Any], Any]) -> Any:
+    def _drive(self, sql: str, execute: Callable[[Any], Any]) -> Any:
+        """Use the driver. Raises its errors as SQLAlchemy does."""
         try:
-            return self._run_async(send)
+            return self._run_async(execute)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             kind = (
                 IntegrityError if isinstance(error, asyncpg.IntegrityConstraintViolationError) else DBAPIError
@@ -411,7 +412,7 @@ def _cause(error: Exception) -> BaseException | None:
         return error
     if error.orig is None or isinstance(error.orig, asyncpg.PostgresError | asyncpg.InterfaceError):
         return error.orig
-    return error.orig.__cause__  # SQLAlchemy puts an error of its own in between
+    return error.orig.__cause__  # SQLAlchemy's own error is raised from the driver's
 
 
 def _is_lost_race(error: Exception) -> bool:

@@ -86,30 +86,23 @@ def _set_pragmas(connection: Any, record: object) -> None:
 
 class _Connection(StoreConnection):
     def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        try:
-            rows: list[Sequence[Any]] = self.driver.execute(sql, arguments).fetchall()
-        except sqlite3.Error as error:
-            raise self._wrapped(error, sql) from error
-        return rows
+        return self._drive(sql, lambda: self.driver.execute(sql, arguments).fetchall())
 
     def run(self, sql: str, arguments: Sequence[Any]) -> int:
-        try:
-            rowcount: int = self.driver.execute(sql, arguments).rowcount
-        except sqlite3.Error as error:
-            raise self._wrapped(error, sql) from error
+        rowcount: int = self._drive(sql, lambda: self.driver.execute(sql, arguments).rowcount)
         return rowcount
 
     def run_many(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
-        try:
-            self.driver.executemany(sql, arguments)
-        except sqlite3.Error as error:
-            raise self._wrapped(error, sql) from error
+        self._drive(sql, lambda: self.driver.executemany(sql, arguments))
 
-    def _wrapped(self, error: sqlite3.Error, sql: str) -> Exception:
-        """Return the error as SQLAlchemy raises it."""
-        return DBAPIError.instance(
-            sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
-        )
+    def _drive(self, sql: str, execute: Callable[[], T]) -> T:
+        """Use the driver. Raises its errors as SQLAlchemy does."""
+        try:
+            return execute()
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(
+                sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -433,6 +433,9 @@ class CrashWorld:
             figures.faults.append(f"at the platform, and not in the database: {words}")
         if missing := set(times) - there - ephemeral:
             figures.faults.append(f"in the database, and not at the platform: {missing}")
+        await self.account_for_undelivered(figures)
+
+    async def account_for_undelivered(self, figures: Figures) -> None:
         unsent = await self.rows(
             "SELECT kind, status, reason FROM outgoing_messages WHERE status NOT IN ('sent', 'queued', 'sending') "
             # An interim note that was not sent in time has no use after the answer.

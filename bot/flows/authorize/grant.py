@@ -150,7 +150,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         users.consented(c, user, identity, now)
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
         refused = asked - granted - {OFFLINE_ACCESS}
-        all_refused = bool(refused) and refused == asked - {OFFLINE_ACCESS}
+        all_refused = grants_nothing(asked, granted)
         audit.write(
             c,
             "grant_stored",
@@ -270,11 +270,17 @@ def settle_request(
         wanted |= request.scopes & {OFFLINE_ACCESS}
         return requests.reopen(c, request.id, wanted, claim)
     granted = request.scopes & grant.scopes
-    missing_scopes = request.scopes - grant.scopes - {OFFLINE_ACCESS}
-    if missing_scopes and not granted - {OFFLINE_ACCESS}:
+    refused = request.scopes - grant.scopes - {OFFLINE_ACCESS}
+    if grants_nothing(request.scopes, grant.scopes):
         end = requests.End(
-            RequestStatus.DECLINED, granted=granted, refused=missing_scopes, reason=audit.NOTHING_GRANTED
+            RequestStatus.DECLINED, granted=granted, refused=refused, reason=audit.NOTHING_GRANTED
         )
     else:
-        end = requests.End(RequestStatus.GRANTED, granted=granted, refused=missing_scopes)
+        end = requests.End(RequestStatus.GRANTED, granted=granted, refused=refused)
     return requests.settle(c, request.id, end, claim)
+
+
+def grants_nothing(asked: ScopeSet, granted: ScopeSet) -> bool:
+    """Return whether no scope that was asked for was granted, `offline_access` aside."""
+    wanted = asked - {OFFLINE_ACCESS}
+    return bool(wanted) and wanted.isdisjoint(granted)

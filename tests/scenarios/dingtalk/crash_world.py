@@ -136,12 +136,7 @@ class DingTalkCrashWorld(CrashWorld):
                 continue  # sent when the process died, and given up once the answer was sent
             else:
                 figures.faults.append(f"at the platform once too often: {text_of(message.content)[:200]}")
-        unsent = await self.rows(
-            "SELECT kind, status, reason FROM outgoing_messages WHERE status NOT IN ('sent', 'queued', 'sending') "
-            # An interim note that was not sent in time has no use after the answer.
-            "AND NOT (kind = 'interim' AND reason = 'the answer was sent first')"
-        )
-        figures.faults.extend(f"not delivered: {row}" for row in unsent)
+        await self.account_for_undelivered(figures)
 
     async def account_for_cards(self, figures: Figures) -> None:
         if self.changes_cards:
