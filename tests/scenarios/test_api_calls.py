@@ -171,20 +171,16 @@ async def test_what_a_user_wrote_is_erased_when_the_call_ends(world: World, text
     await world.start()
     asked = await world.say(world.sam, text)
     call = await world.until(lambda: world.find("deferred_calls", message_id=asked), "the call")
-    while world.only("deferred_calls", message_id=asked)["status"] not in {"succeeded", "failed"}:
-        waits = "suspended" in world.statuses("deferred_calls", message_id=asked)
-        if waits:
-            card = await world.fresh_card(world.sam, asked)
-            seen = world.only("deferred_calls", message_id=asked)
-            assert secret in seen["arguments"]
-            await world.consent(world.sam, card)
-        await world.until(
-            lambda: world.only("deferred_calls", message_id=asked)["status"] != "suspended", "the release"
-        )
-        await world.until(
-            lambda: world.only("deferred_calls", message_id=asked)["status"] not in {"queued", "running"},
-            "the end",
-        )
+
+    async def rests() -> str:
+        await world.until(lambda: world.status_of(asked) not in {"queued", "running"}, "a rest")
+        return world.status_of(asked)
+
+    while await rests() == "suspended":
+        card = await world.fresh_card(world.sam, asked)
+        assert secret in world.only("deferred_calls", message_id=asked)["arguments"]
+        await world.consent(world.sam, card)
+        await world.until(lambda: world.status_of(asked) != "suspended", "the release")
     await world.answer_to(asked)
     await world.until(
         lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')"),

@@ -17,7 +17,8 @@ HOUR = 3600
 
 
 def creations(world: World) -> int:
-    return len(world.requests(TASKS, "POST"))
+    """How many tasks were created. An attempt that was refused for lack of a scope created none."""
+    return sum(request["status"] == 200 for request in world.requests(TASKS, "POST"))
 
 
 async def confirmation_for(world: World, person: Person, asked: str, patience: float = 15) -> Message:
@@ -73,10 +74,10 @@ async def test_a_write_that_grows_old_while_the_platform_is_busy_is_confirmed(wo
     asked = await world.say(world.sam, "/task Pay the invoice", age=HOUR - 6)
     await world.struck(busy)
     await world.lift(busy)
-    assert creations(world) == 2
+    assert creations(world) == 1
     await world.click(world.sam, await confirmation_for(world, world.sam, asked), "confirm")
     await world.answer_to(asked, "Task created")
-    assert creations(world) == 3
+    assert creations(world) == 2
 
 
 async def test_a_write_that_waited_through_an_outage_of_the_bot_is_confirmed(world: World):

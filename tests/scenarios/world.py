@@ -30,6 +30,7 @@ from tests.status_triggers import refuse_other_moves
 
 from .card_content import actions_on, has_link, text_of, value_on
 
+ACKNOWLEDGEMENT = "working on it"
 PATIENCE = 15.0
 
 
@@ -144,19 +145,18 @@ class World:
         return result
 
     async def answer_to(self, message_id: str, containing: str = "", patience: float = PATIENCE) -> Message:
-        """Wait for the bot's reply to a message."""
+        """Wait for the bot's reply to a message.
+
+        On a busy machine a call may take so long that it is acknowledged first: that is no answer, unless asked for.
+        """
 
         def found() -> Message | None:
-            return next(
-                (
-                    m
-                    for m in self.tenant.messages.values()
-                    if m.reply_to == message_id
-                    and m.sender_type == "bot"
-                    and containing in text_of(m.content)
-                ),
-                None,
-            )
+            for message in self.tenant.messages.values():
+                if message.reply_to == message_id and message.sender_type == "bot":
+                    text = text_of(message.content)
+                    if containing in text and (ACKNOWLEDGEMENT in containing or ACKNOWLEDGEMENT not in text):
+                        return message
+            return None
 
         reply: Message = await self.until(found, f"an answer with {containing!r}", patience)
         return reply
