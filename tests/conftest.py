@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,14 +15,13 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import make_url
 
 from bot.store.open_database import upgrade
 
 from .bot_process import Forker
 from .compiled_statements import share_compiled_statements
+from .reused_databases import ReusedDatabases, administer, named
 
 TEMPLATE = "bot_template"
 
@@ -54,8 +50,9 @@ def postgresql_process() -> Iterator[Any]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    # Nothing here survives the machine, so nothing waits for its disk.
-    for setting in ("fsync", "full_page_writes"):
+    # Nothing here survives the machine, so nothing waits for its disk. Nothing is vacuumed, because a test that counts
+    # pages would count those that a vacuum keeps from being skipped.
+    for setting in ("fsync", "full_page_writes", "autovacuum"):
         server.psql(f"ALTER SYSTEM SET {setting} = off")
     server.psql("SELECT pg_reload_conf()")
     yield server
@@ -69,14 +66,6 @@ def postgresql_server(postgresql_process: Any) -> str:
     return url.render_as_string(hide_password=False)
 
 
-@pytest.fixture(scope="session")
-def postgresql_template(postgresql_server: str) -> str:
-    """Create a migrated database that others are copied from, which is faster than migrating each."""
-    administer(postgresql_server, f"CREATE DATABASE {TEMPLATE}")
-    upgrade(named(postgresql_server, TEMPLATE))
-    return postgresql_server
-
-
 @pytest.fixture
 def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
     """A PostgreSQL database without tables."""
@@ -86,25 +75,18 @@ def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
     administer(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@contextmanager
-def copied_postgresql(server: str) -> Iterator[str]:
-    """Yield the URL of a migrated database, and drop it at the end."""
-    name = f"bot_{uuid4().hex[:12]}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield named(server, name)
-    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql_server: str) -> ReusedDatabases:
+    """Migrated PostgreSQL databases without rows."""
+    administer(postgresql_server, f"CREATE DATABASE {TEMPLATE}")
+    upgrade(named(postgresql_server, TEMPLATE))
+    return ReusedDatabases(postgresql_server, TEMPLATE)
 
 
 @pytest.fixture
-def postgresql_copies(postgresql_template: str) -> Callable[[], AbstractContextManager[str]]:
-    """Return a function that makes migrated PostgreSQL databases."""
-    return lambda: copied_postgresql(postgresql_template)
-
-
-@pytest.fixture
-def postgresql_url(postgresql_template: str) -> Iterator[str]:
+def postgresql_url(postgresql_databases: ReusedDatabases) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database for one test."""
-    with copied_postgresql(postgresql_template) as url:
+    with postgresql_databases.lend() as url:
         yield url
 
 
@@ -145,24 +127,6 @@ def forker() -> Iterator[Forker]:
     forker = Forker()
     yield forker
     forker.close()
-
-
-def named(url: str, database: str) -> str:
-    return make_url(url).set(database=database).render_as_string(hide_password=False)
-
-
-def administer(url: str, statement: str) -> None:
-    """Run a statement that cannot be in a transaction."""
-
-    async def run() -> None:
-        engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-        async with engine.connect() as connection:
-            await connection.execute(text(statement))
-        await engine.dispose()
-
-    # In another thread, because a test may already have an event loop.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, run()).result()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

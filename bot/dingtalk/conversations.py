@@ -16,10 +16,6 @@ def group_conversation(chat_id: str | None) -> str | None:
     return None if chat_id is None or chat_id.startswith(DIRECT) else chat_id
 
 
-def is_direct(chat_id: str | None) -> bool:
-    return chat_id is not None and chat_id.startswith(DIRECT)
-
-
 def is_staff_id(open_id: str) -> bool:
     """Whether this id can be sent messages. The encrypted id of a person of another organization cannot."""
     return not open_id.startswith("$")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bot_process import Forker
+from tests.reused_databases import ReusedDatabases
 from tests.status_triggers import refuse_other_moves
 
 from .at_once import AtOnce
@@ -27,10 +28,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def databases(request: pytest.FixtureRequest) -> Callable[[Path], contextlib.AbstractContextManager[str]]:
     """Makes a migrated database for a world, and gives its URL."""
     if request.param == "postgresql":
-        copies: Callable[[], contextlib.AbstractContextManager[str]] = request.getfixturevalue(
-            "postgresql_copies"
-        )
-        return lambda _: copies()
+        reused: ReusedDatabases = request.getfixturevalue("postgresql_databases")
+        return lambda _: reused.lend()
     template: Path = request.getfixturevalue("sqlite_template")
 
     def copied(directory: Path) -> contextlib.AbstractContextManager[str]:

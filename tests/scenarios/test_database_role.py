@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from tests.conftest import administer
+from tests.reused_databases import administer
 
 from .replicas import Replicas
 from .world import World

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import administer
 from tests.ports import free_port
+from tests.reused_databases import administer
 
 from .raw_http import exchange, request
 from .scrape import scrape, scrape_until

@@ -22,7 +22,7 @@ from bot.store import grants, users
 from bot.store.keyring import Keyring
 from bot.store.open_database import open_database
 from bot.store.transaction import Connection
-from tests.conftest import administer
+from tests.reused_databases import administer
 from tests.store.examples import save_grant
 
 from .card_content import has_link

@@ -21,7 +21,7 @@ from bot.store.open_database import open_database
 from bot.store.postgresql import make_engine
 from bot.store.sqlite import SqliteDatabase
 from bot.store.transaction import Database, announce, keyring_of
-from tests.conftest import administer
+from tests.reused_databases import administer
 from tests.store.examples import ANNA, BEN, NOW, a_call, ask, meet
 
 

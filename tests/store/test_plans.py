@@ -38,8 +38,8 @@ from bot.store import (
 )
 from bot.store.attempts import NewAttempt
 from bot.store.transaction import Database
-from tests.conftest import administer
 from tests.many_rows import fill, seal_calls
+from tests.reused_databases import administer
 from tests.store.examples import ANNA, APP, BEN, NOW, SOON, a_call, ask, claim_by
 
 ROWS = 20_000

@@ -26,8 +26,8 @@ from bot.store import api_calls, schema
 from bot.store.schema import MessageKind
 from bot.store.transaction import Database
 from tests import database_page
-from tests.conftest import administer
 from tests.many_rows import fill
+from tests.reused_databases import administer
 from tests.sql import query
 from tests.store.examples import a_made_call
 from tests.store.test_migrations import as_stored, call, grant, message, request, user
