@@ -8,7 +8,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from .conftest import ADA, GROUP, PHONE, SAM, WEI, OpenPage, Sandbox
 
@@ -421,6 +421,31 @@ def test_a_long_question_does_not_widen_its_answer(chat: Page, platform: Sandbox
     box = main.bounding_box()
     assert box is not None
     assert box["width"] < 350
+
+
+def test_changes_that_overtake_an_answer_do_not_reload_the_page(
+    platform: Sandbox, open_page: OpenPage
+) -> None:
+    page = open_page("about:blank")
+    asked: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_second(route: Route) -> None:
+        asked.append((route, route.fetch()))
+        if len(asked) != 2:
+            route.fulfill(response=asked[-1][1])
+
+    page.route("**/sandbox/api/state", hold_the_second)
+    page.goto(platform.url)
+    while len(asked) < 2:
+        page.wait_for_timeout(50)
+    platform.say(SAM, "faster than the answer")
+    expect(messages(page)).to_contain_text("faster than the answer")
+    page.evaluate("() => { window.isTheSame = true; }")
+    held, answer = asked[1]
+    held.fulfill(response=answer)
+    platform.say(SAM, "and after it")
+    expect(messages(page)).to_contain_text("and after it")
+    assert page.evaluate("() => window.isTheSame") is True
 
 
 def test_reloading_keeps_who_one_is_and_what_was_said(chat: Page, platform: Sandbox) -> None:

@@ -30,8 +30,9 @@ export function follow(seen, onChange) {
   const connect = () => {
     const source = new EventSource(`${ROOT}/stream?after=${last}`);
     source.onopen = () => {
-      // If this request fails, the next connection repeats it.
-      get("state").then((state) => { if (state.sequence < Math.max(seen, last)) location.reload(); }, () => {});
+      // Changes may overtake the answer. If this request fails, the next connection repeats it.
+      const known = Math.max(seen, last);
+      get("state").then((state) => { if (state.sequence < known) location.reload(); }, () => {});
     };
     source.onmessage = (event) => {
       last = Number(event.lastEventId) || last;
