@@ -31,7 +31,7 @@ _NAMES = (
     "code_verifier|verifier|ticket|state|code|authorization|cookie"
 )
 
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Headers, and values with a recognizable prefix.
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[\w-]{6,}(?:\.[\w-]*)*"), MASK),
@@ -74,7 +74,7 @@ def redact(text: str) -> str:
     """Return the text, with everything masked that looks like a secret."""
     if _PLAIN.fullmatch(text) or not _SUSPICIOUS.search(text):
         return text
-    for pattern, replacement in _PATTERNS:
+    for pattern, replacement in PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
@@ -105,6 +105,7 @@ class _Formatter(logging.Formatter):
         self._known: set[str] = set()
         """Texts that are printed as they are. Guarded by the handler's lock."""
         self._secret_fields: dict[str, bool] = {}
+        """Which names of fields are names of secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line. If that fails, return one with less in it."""
@@ -141,21 +142,15 @@ class _Formatter(logging.Formatter):
         return found
 
     def _value(self, name: str, value: object) -> str:
-        text = _text(value)
-        looks_secret = self._is_secret(name) and not isinstance(value, NotSecret)
-        if text in self._known and not looks_secret:
-            return text
-        if looks_secret:
+        text = value if type(value) is str else _text(value)
+        is_secret = self._secret_fields.get(name)
+        if is_secret is None:
+            is_secret = self._secret_fields[name] = _SECRET_FIELD.search(name) is not None
+        if is_secret and not isinstance(value, NotSecret):
             masked = redact(f"{name}={text[:MAX_FIELD]}").removeprefix(f"{name}=")
             if masked == MASK:
                 return masked
-        return self._masked(text, MAX_FIELD)
-
-    def _is_secret(self, name: str) -> bool:
-        known = self._secret_fields.get(name)
-        if known is None:
-            known = self._secret_fields[name] = _SECRET_FIELD.search(name) is not None
-        return known
+        return text if text in self._known else self._masked(text, MAX_FIELD)
 
     def _masked(self, text: str, limit: int) -> str:
         """Return the text on one line, masked and cut. It is masked before it is cut: half a secret looks like none."""

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot import logs
 from bot.core.secrets import NotSecret, Secret
@@ -110,6 +112,50 @@ def test_text_that_is_no_secret_stays_readable(text: str) -> None:
     assert logs.redact(text) == text
 
 
+PIECES = (
+    *(
+        "token",
+        "code",
+        "cookie",
+        "authorization",
+        "bearer",
+        "basic",
+        "password",
+        "eyJ",
+        "u-",
+        "ur-",
+        "t-",
+        "a",
+    ),
+    *(
+        "A",
+        "1",
+        "_",
+        "-",
+        ":",
+        "=",
+        " ",
+        '"',
+        "'",
+        "\\",
+        "/authorize/",
+        "://",
+        "@",
+        "\n",
+        "abcdefghijkl",
+        "Z9" * 22,
+    ),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+def test_what_is_not_searched_for_each_pattern_contains_none(text: str) -> None:
+    searched = text
+    for pattern, replacement in logs.PATTERNS:
+        searched = pattern.sub(replacement, searched)
+    assert logs.redact(text) == searched
+
+
 def test_nobody_outside_can_write_a_line_of_their_own(read: Read) -> None:
     evil = "hello\n2026-01-01T00:00:00.000Z INFO bot all is well\r\x1b[2J\u2028\u202e"
     log.warning("said %s", evil, extra={"text": evil})
@@ -180,6 +226,8 @@ def test_an_exception_is_part_of_one_line_of_json() -> None:
         "\\",
         '\\\\"',
         "token",
+        "token:",
+        "a_",
         'token:"',
         "Bearer ",
         "Cookie: ",

@@ -8,6 +8,7 @@ and its rows come back. Everything else takes SQLAlchemy's way, with the same re
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +99,13 @@ Shape = tuple[str | int, ...]
 """The names of a statement's parameters, and the length of each that is a list."""
 
 
+_seen: defaultdict[type[Dialect], WeakKeyDictionary[ClauseElement, dict[Shape, Prepared | None]]] = (
+    defaultdict(WeakKeyDictionary)
+)
+
+
 class PreparedStatements:
-    """The statements that connections to one database have executed, with what is prepared of them.
+    """The statements that this process has executed on one kind of database, with what is prepared of them.
 
     A statement is prepared when the same object is executed for the second time. Those that are built for one execution
     are never, and are forgotten when they are gone.
@@ -107,7 +113,7 @@ class PreparedStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._seen: WeakKeyDictionary[ClauseElement, dict[Shape, Prepared | None]] = WeakKeyDictionary()
+        self._seen = _seen[type(dialect)]
 
     def find(self, statement: ClauseElement, parameters: Parameters) -> Prepared | None:
         """Return what is prepared of a statement for parameters of this shape.

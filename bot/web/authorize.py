@@ -89,7 +89,9 @@ async def complete_attempt(request: web.Request) -> web.Response:
 
 
 def reject_malformed(request: web.Request) -> web.Response:
-    request.app[BOT].refusals.note("callback refused", "malformed")
+    # Whoever opens the bare address, as `bot doctor` does, brings nothing that could be refused.
+    if request.query:
+        request.app[BOT].refusals.note("callback refused", "malformed")
     return login.redirect(f"{RESULT_PATH}/{CallbackResult.MALFORMED.value}")
 
 

@@ -50,8 +50,8 @@ TEMPLATES = {name: ENVIRONMENT.get_template(name) for name in ENVIRONMENT.list_t
 
 
 def load_client_page(platform: Platform) -> None:
-    """Compile the in-client page of a platform, from its own folder, as `client_page(platform)`."""
-    if platform.in_client is not None:
+    """Compile the in-client page of a platform, from its own folder, as `client_page(platform)`, unless that was done."""
+    if platform.in_client is not None and client_page(platform) not in TEMPLATES:
         source = (platform.in_client.folder / "in_client.html").read_text(encoding="utf-8")
         TEMPLATES[client_page(platform)] = ENVIRONMENT.from_string(
             source, globals={"own": platform.in_client.words}

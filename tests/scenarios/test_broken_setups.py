@@ -64,6 +64,14 @@ async def test_the_text_has_the_same_findings(front: Front, world: World):
     assert all(each["check"] in out for each in checked.found)
 
 
+async def test_the_bot_that_is_checked_reports_no_trouble(front: Front, world: World):
+    """Nobody should look for the visitor that was doctor."""
+    await checkup(world)
+    reported = (world.directory / "bot.log").read_text().splitlines()
+    assert [line for line in reported if "refused" in line or "WARNING" in line or "ERROR" in line] == []
+
+
+
 # --- the public address ------------------------------------------------------------------------------------
 
 
