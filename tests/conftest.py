@@ -7,8 +7,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Generator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -163,27 +163,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=lasting)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
-        items[:] = waiting_first(items, workers)
+        items[:] = mixed(items, workers)
 
 
-def waiting_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Order the tests so that every worker starts with its share of those that mostly wait, the longest first.
+CHUNK = 16
+"""Tests of one file that stay together, because what a module's tests share is made for each chunk."""
 
-    `--dist worksteal` gives each worker one block of the list; idle workers steal from the ends of other blocks. In
-    file order, one worker would get most of the stories, and they would still wait when no other test is left to run.
+
+def mixed(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Order the tests so that at any time some workers wait and others compute.
+
+    `--dist worksteal` gives each worker one block of the list, of the same length; idle workers steal from the ends of
+    other blocks. Stories mostly wait, other tests mostly compute, so both are spread evenly over the list. The longest
+    are in the first half of each block, so that none is alone at the end.
     """
+    slow, quick = partition(items, lambda item: item.get_closest_marker("slow") is not None)
+    stories, others = partition(quick, lambda item: "scenarios" in item.path.parts)
+    placed: list[tuple[float, Sequence[pytest.Item]]] = []
+    for number, item in enumerate(slow):
+        block, place = number % workers, number / len(slow)
+        placed.append(((block + place / 2) / workers, [item]))
+    for chunks in (chunks_of(stories), chunks_of(others)):
+        placed += [((number + 0.5) / len(chunks), chunk) for number, chunk in enumerate(chunks)]
+    placed.sort(key=lambda each: each[0])
+    return [item for _, chunk in placed for item in chunk]
 
-    def rank(item: pytest.Item) -> int:
-        if item.get_closest_marker("slow"):
-            return 0
-        return 1 if "scenarios" in item.path.parts else 2
 
-    ranked = sorted(items, key=rank)
-    waiting = sum(rank(item) < 2 for item in items)
-    first, rest = ranked[:waiting], iter(ranked[waiting:])
-    ordered: list[pytest.Item] = []
-    for worker in range(workers):
-        size = (len(items) - len(ordered)) // (workers - worker)
-        share = first[worker::workers]
-        ordered += [*share, *islice(rest, size - len(share))] if len(share) <= size else share
-    return [*ordered, *rest]
+def partition(
+    items: Iterable[pytest.Item], is_first: Callable[[pytest.Item], bool]
+) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    parts: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
+    for item in items:
+        parts[not is_first(item)].append(item)
+    return parts
+
+
+def chunks_of(items: Iterable[pytest.Item]) -> list[Sequence[pytest.Item]]:
+    chunks: list[Sequence[pytest.Item]] = []
+    for _, tests in groupby(items, lambda item: item.path):
+        in_file = list(tests)
+        chunks += [in_file[start : start + CHUNK] for start in range(0, len(in_file), CHUNK)]
+    return chunks

@@ -71,7 +71,6 @@ async def test_the_bot_that_is_checked_reports_no_trouble(front: Front, world: W
     assert [line for line in reported if "refused" in line or "WARNING" in line or "ERROR" in line] == []
 
 
-
 # --- the public address ------------------------------------------------------------------------------------
 
 
