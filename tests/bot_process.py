@@ -66,7 +66,9 @@ def run_strictly(arguments: Sequence[str]) -> int:
     from bot.cli import main as run
 
     warnings.simplefilter("error")
-    return run(arguments)
+    code = run(arguments)
+    gc.collect()  # reports what was left open
+    return code
 
 
 def later_bot(seconds: int) -> Call:
@@ -347,7 +349,6 @@ def end(code: int) -> NoReturn:
     """End as Python does, but destroy nothing that was there before the fork: that would copy most of the memory."""
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
     atexit._run_exitfuncs()
-    gc.collect()  # warns of what was left open
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -24,6 +24,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("databases", ["sqlite"] if walks else ["sqlite", "postgresql"], indirect=True)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database that rejects moves which the lifecycle does not list."""
+    file = tmp_path_factory.mktemp("strict") / "bot.db"
+    shutil.copy(sqlite_template, file)
+    refuse_other_moves(file)
+    return file
+
+
 @pytest.fixture
 def databases(request: pytest.FixtureRequest) -> Callable[[Path], contextlib.AbstractContextManager[str]]:
     """Makes a migrated database for a world, and gives its URL."""
@@ -34,7 +43,6 @@ def databases(request: pytest.FixtureRequest) -> Callable[[Path], contextlib.Abs
 
     def copied(directory: Path) -> contextlib.AbstractContextManager[str]:
         shutil.copy(template, directory / "bot.db")
-        refuse_other_moves(directory / "bot.db")
         return contextlib.nullcontext(f"sqlite+aiosqlite:///{directory}/bot.db")
 
     return copied

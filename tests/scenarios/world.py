@@ -26,7 +26,6 @@ from bot.sandbox.lark.server import build_platform
 from bot.sandbox.lark.tenant import Chat, Message, Person, Tenant
 from tests.bot_process import REPOSITORY, Call, Forker, Process, bot
 from tests.ports import free_port
-from tests.status_triggers import refuse_other_moves
 
 from .card_content import actions_on, has_link, text_of, value_on
 
@@ -511,5 +510,4 @@ async def migrated_world_in(directory: Path, forker: Forker, template: Path) -> 
     """Start the platform, with a database that is already migrated."""
     async with world_in(directory, forker) as world:
         shutil.copy(template, world.database)
-        refuse_other_moves(world.database)
         yield world

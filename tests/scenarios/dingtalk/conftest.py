@@ -19,7 +19,6 @@ from tests.bot_process import REPOSITORY, Forker
 from tests.ports import free_port
 from tests.scenarios.card_content import text_of
 from tests.scenarios.world import PATIENCE, World
-from tests.status_triggers import refuse_other_moves
 
 IN_CLIENT = "Mozilla/5.0 (Macintosh) DingTalk(7.6.0-macOS) nw DingTalk/7.6.0"
 
@@ -199,7 +198,6 @@ async def dingtalk_world_in(directory: Path, forker: Forker) -> AsyncIterator[Di
 async def world(tmp_path: Path, forker: Forker, sqlite_template: Path) -> AsyncIterator[DingTalkWorld]:
     async with dingtalk_world_in(tmp_path, forker) as world:
         shutil.copy(sqlite_template, world.database)
-        refuse_other_moves(world.database)
         yield world
 
 
