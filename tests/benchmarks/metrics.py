@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import signal
 import statistics
+from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType
 
 from tests.benchmarks.environment import bot_settings, postgresql
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.loops import AT_ONCE, database_url
 from tests.benchmarks.processes import directory, running, started
 from tests.ports import free_port
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def measure(*, short: bool = False) -> list[Figure]:
@@ -21,7 +26,7 @@ def measure(*, short: bool = False) -> list[Figure]:
         for round_ in range(rounds):
             for database in ("SQLite", "PostgreSQL"):
                 url = database_url(database, folder, server, f"metrics_{round_}")
-                seen.setdefault(database, []).append(spent_in_a_loop(url, people))
+                seen.setdefault(database, []).append(spent_in_a_loop("metrics", url, people))
     return [
         Figure(
             f"metrics in a loop, {database}",
@@ -35,18 +40,19 @@ def measure(*, short: bool = False) -> list[Figure]:
     ]
 
 
-def spent_in_a_loop(url: str, people: int) -> tuple[float, float]:
-    """Return the microseconds that a loop spends in metrics, and as a whole, in the same run."""
+def spent_in_a_loop(
+    part: str, url: str, people: int, settings: Mapping[str, str] = EMPTY, log: Path | None = None
+) -> tuple[float, float]:
+    """Return the microseconds that a loop spends in a part of the bot, and as a whole, in the same run."""
     port = free_port()
-    with (
-        started("canned_platform", str(port), str(people), str(AT_ONCE)) as platform,
-        running("tests.benchmarks.timed_metrics", env=bot_settings(platform.port, url, port)) as bot,
-    ):
-        platform.line()
-        before = bot.cpu_seconds
-        bot.process.send_signal(signal.SIGUSR1)
-        bot.line()
-        platform.line()
-        whole = (bot.cpu_seconds - before) / people * 1e6
-        bot.process.send_signal(signal.SIGUSR1)
-        return float(bot.line()) / people, whole
+    with started("canned_platform", str(port), str(people), str(AT_ONCE)) as platform:
+        environment = bot_settings(platform.port, url, port) | settings
+        with running("tests.benchmarks.timed", part, env=environment, log=log) as bot:
+            platform.line()
+            before = bot.cpu_seconds
+            bot.process.send_signal(signal.SIGUSR1)
+            bot.line()
+            platform.line()
+            whole = (bot.cpu_seconds - before) / people * 1e6
+            bot.process.send_signal(signal.SIGUSR1)
+            return float(bot.line()) / people, whole

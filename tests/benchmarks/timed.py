@@ -1,6 +1,6 @@
-"""`bot run` as it is, with the processor time of its metrics measured: what counting costs a loop.
+"""`bot run` as it is, with the processor time of a part of it measured: what counting or recording costs a loop.
 
-`python -m tests.benchmarks.timed_metrics` prints on each SIGUSR1 the microseconds since the last.
+`python -m tests.benchmarks.timed metrics` and `… records` print on each SIGUSR1 the microseconds since the last.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any
 
 from bot import app, settings
 from bot.flows import entry_metrics, observations
+from bot.flows.calls import api_calls
 from bot.flows.metrics import Metrics
+from bot.store import api_calls as stored_api_calls
+from bot.store.connection import StoreConnection
 from bot.transport import http_client
 
 CALIBRATION = 100_000
@@ -54,8 +57,7 @@ class Stopwatch:
         return spent / 1e3
 
 
-def main() -> int:
-    stopwatch = Stopwatch()
+def time_metrics(stopwatch: Stopwatch) -> None:
     for name, function in list(vars(Metrics).items()):
         if callable(function) and not name.startswith("_"):
             setattr(Metrics, name, stopwatch.wrap(function))
@@ -65,9 +67,31 @@ def main() -> int:
         (http_client, "result_of"),
     ):
         setattr(module, name, stopwatch.wrap(getattr(module, name)))
+
+
+def time_records(stopwatch: Stopwatch) -> None:
+    """Time the log and the record of API calls. Statements are timed on SQLite, where nothing else runs meanwhile."""
+    observations.tell = stopwatch.wrap(observations.tell)
+    api_calls.note = stopwatch.wrap(api_calls.note)
+    execute = StoreConnection.execute
+    execute_timed = stopwatch.wrap(execute)
+
+    def execute_any(connection: StoreConnection, statement: Any, *given: Any, **named: Any) -> Any:
+        timed = statement is stored_api_calls.ADD
+        return (execute_timed if timed else execute)(connection, statement, *given, **named)
+
+    StoreConnection.execute = execute_any  # type: ignore[method-assign]
+
+
+PARTS = {"metrics": time_metrics, "records": time_records}
+
+
+def main(part: str) -> int:
+    stopwatch = Stopwatch()
+    PARTS[part](stopwatch)
     signal.signal(signal.SIGUSR1, lambda *_: print(stopwatch.read(), flush=True))
     return app.run(settings.load(settings.environment()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))
