@@ -59,3 +59,8 @@ def kinds_of_buttons(card: Message) -> dict[str, str]:
 def actions_on(card: Message) -> list[str]:
     """Return the actions of a card's callback buttons."""
     return [str(value["action"]) for value in values_of(card.content)]
+
+
+def is_acknowledgement(message: Message) -> bool:
+    """Whether a reply says only that the answer takes a while. On a busy machine any call may be slow."""
+    return "working on it" in text_of(message.content)

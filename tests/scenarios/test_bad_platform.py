@@ -13,7 +13,7 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .card_content import text_of
+from .card_content import is_acknowledgement, text_of
 from .world import World
 
 SHORT, LONG = 25, 600
@@ -37,7 +37,7 @@ def answers(world: World, asked: str) -> list[Message]:
 
 
 def is_interim(message: Message) -> bool:
-    return any(word in text_of(message.content) for word in ("keep trying", "working on it"))
+    return "keep trying" in text_of(message.content) or is_acknowledgement(message)
 
 
 async def everybody_answered(world: World, asked: list[str], patience: float = BACK) -> None:

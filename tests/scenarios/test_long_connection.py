@@ -17,7 +17,7 @@ from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.long_connections import CONNECTIONS, NotAcknowledged
 from tests.ports import free_port
 
-from .card_content import has_link
+from .card_content import has_link, is_acknowledgement
 from .crash_points import crashing_bot
 from .raw_http import processor_seconds
 from .webhook_client import WebhookClient
@@ -55,7 +55,8 @@ async def drop(world: World, how: str) -> None:
 
 def answers(world: World) -> Counter[str | None]:
     """How often each message of Sam's was answered."""
-    return Counter(m.reply_to for m in world.from_bot(world.direct(world.sam)) if m.reply_to)
+    replies = (m for m in world.from_bot(world.direct(world.sam)) if m.reply_to)
+    return Counter(m.reply_to for m in replies if not is_acknowledgement(m))
 
 
 def is_acknowledged(world: World) -> bool:

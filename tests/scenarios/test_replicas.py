@@ -21,7 +21,7 @@ from bot.store.open_database import open_database
 from bot.store.transaction import ANNOUNCED, Connection, Database
 from tests.store.examples import a_call
 
-from .card_content import has_link, text_of
+from .card_content import has_link, is_acknowledgement, text_of
 from .replicas import Replica, Replicas
 from .world import World
 
@@ -47,7 +47,8 @@ HELLO = "/task hello"
 
 
 def answers(world: World) -> Counter[str | None]:
-    return Counter(m.reply_to for m in world.tenant.messages.values() if m.sender_type == "bot")
+    replies = (m for m in world.tenant.messages.values() if m.sender_type == "bot")
+    return Counter(m.reply_to for m in replies if not is_acknowledgement(m))
 
 
 def refreshes(world: World) -> int:

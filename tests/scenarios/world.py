@@ -27,9 +27,8 @@ from bot.sandbox.lark.tenant import Chat, Message, Person, Tenant
 from tests.bot_process import REPOSITORY, Call, Forker, Process, bot
 from tests.ports import free_port
 
-from .card_content import actions_on, has_link, text_of, value_on
+from .card_content import actions_on, has_link, is_acknowledgement, text_of, value_on
 
-ACKNOWLEDGEMENT = "working on it"
 PATIENCE = 15.0
 
 
@@ -146,14 +145,14 @@ class World:
     async def answer_to(self, message_id: str, containing: str = "", patience: float = PATIENCE) -> Message:
         """Wait for the bot's reply to a message.
 
-        On a busy machine a call may take so long that it is acknowledged first: that is no answer, unless asked for.
+        An acknowledgement is no answer, unless asked for.
         """
 
         def found() -> Message | None:
             for message in self.tenant.messages.values():
                 if message.reply_to == message_id and message.sender_type == "bot":
-                    text = text_of(message.content)
-                    if containing in text and (ACKNOWLEDGEMENT in containing or ACKNOWLEDGEMENT not in text):
+                    asked_for = "working on it" in containing or not is_acknowledgement(message)
+                    if asked_for and containing in text_of(message.content):
                         return message
             return None
 
