@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from bot import logs
 from bot.core.secrets import NotSecret, Secret
+from bot.flows import observations
 
 Read = Callable[[], str]
 
@@ -504,3 +505,18 @@ def test_what_a_library_repeats_is_a_line_a_minute_with_the_number(read: Read) -
     ]
     assert [formatted.allow(each) for each in records] == [True, False, False, True, False, True]
     assert [getattr(each, "count", 0) for each in records] == [0, 0, 0, 2, 0, 1]
+
+
+def test_what_the_bot_tells_can_be_written_by_any_handler() -> None:
+    """An operator's plug-in may add one, with a format of its own."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    form = "%(asctime)s %(levelname)s %(name)s %(filename)s:%(lineno)d %(funcName)s %(threadName)s %(process)d %(message)s"
+    handler.setFormatter(logging.Formatter(f"{form} %(face)s %(count)s"))
+    observations.log.addHandler(handler)
+    try:
+        observations.tell("card shown", logging.WARNING, face="waiting", count=0, card="")
+    finally:
+        observations.log.removeHandler(handler)
+    assert stream.getvalue().endswith(" card shown waiting 0\n")
+    assert " WARNING bot observations.py:" in stream.getvalue()

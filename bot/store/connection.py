@@ -102,6 +102,7 @@ Shape = tuple[str | int, ...]
 _seen: defaultdict[type[Dialect], WeakKeyDictionary[ClauseElement, dict[Shape, Prepared | None]]] = (
     defaultdict(WeakKeyDictionary)
 )
+"""By the kind of database."""
 
 
 class PreparedStatements:
