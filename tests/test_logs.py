@@ -511,12 +511,12 @@ def test_what_the_bot_tells_can_be_written_by_any_handler() -> None:
     """An operator's plug-in may add one, with a format of its own."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    form = "%(asctime)s %(levelname)s %(name)s %(filename)s:%(lineno)d %(funcName)s %(threadName)s %(process)d %(message)s"
-    handler.setFormatter(logging.Formatter(f"{form} %(face)s %(count)s"))
+    where = "%(filename)s:%(lineno)d %(funcName)s %(threadName)s %(process)d"
+    handler.setFormatter(logging.Formatter(f"%(levelname)s %(name)s {where} %(message)s %(face)s %(count)s"))
     observations.log.addHandler(handler)
     try:
         observations.tell("card shown", logging.WARNING, face="waiting", count=0, card="")
     finally:
         observations.log.removeHandler(handler)
     assert stream.getvalue().endswith(" card shown waiting 0\n")
-    assert " WARNING bot observations.py:" in stream.getvalue()
+    assert stream.getvalue().startswith("WARNING bot observations.py:")
