@@ -73,11 +73,13 @@ class ReusedDatabases:
     def lend(self) -> Iterator[str]:
         """Yield the URL of a migrated database without rows."""
         name = self._clean.pop() if self._clean else self._copy()
-        yield named(self._server, name)
-        if self._empty(name):
-            self._clean.append(name)
-        else:
-            administer(self._server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        try:
+            yield named(self._server, name)
+        finally:
+            if self._empty(name):
+                self._clean.append(name)
+            else:
+                administer(self._server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _copy(self) -> str:
         name = f"bot_{uuid4().hex[:12]}"
