@@ -1,6 +1,6 @@
 """Runs a command through the real replay, with results from the test, and reads its reply."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -44,6 +44,20 @@ def run(command: Command, asked: Ask | str, *results: Json | Refused) -> Run:
             return Run(move, moves)
         moves.append(move)
     raise AssertionError(f"Not finished: wants {moves[-1]}")
+
+
+def run_with_answers(
+    command: Command, asked: Ask, answers: Sequence[Json], check: Callable[[ApiCall], None]
+) -> Reply | None:
+    """Run a command on these answers of the platform, checking each call. Return its reply, or None without one."""
+    results: list[Result] = []
+    for answer in answers:
+        move = advance(command, asked, results)
+        if not isinstance(move, ApiCall):
+            break
+        check(move)
+        results.append(Result(answer))
+    return move if isinstance(move, Reply) else None
 
 
 def said(reply: Reply, language: Language = "en") -> list[str]:

@@ -89,7 +89,7 @@ async def complete_attempt(request: web.Request) -> web.Response:
 
 
 def reject_malformed(request: web.Request) -> web.Response:
-    # Whoever opens the bare address, as `bot doctor` does, brings nothing that could be refused.
+    # Without a query, it is only a visit to the address, as by `bot doctor`.
     if request.query:
         request.app[BOT].refusals.note("callback refused", "malformed")
     return login.redirect(f"{RESULT_PATH}/{CallbackResult.MALFORMED.value}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -48,7 +47,7 @@ from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 from bot.platforms import LARK, all_commands
 from bot.transport.http_client import HttpResponse
 from tests.arbitrary_input import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
-from tests.command_runner import ask
+from tests.command_runner import ask, run_with_answers
 
 RECIPIENT = Recipient("cli_1", "ou_bot")
 KEY, TOKEN = "encrypt-key-of-the-app", "verification-token-of-the-app"
@@ -321,19 +320,10 @@ SAID = {"doc": "docx", "task": "buy milk", "call": "GET /open-apis/x", "search":
 @given(answers=st.lists(objects("code", "msg", "data") | json_values, min_size=6, max_size=6))
 def test_no_answer_of_the_platform_makes_a_command_fail(answers: Any):
     for command in COMMANDS:
-        run_with_answers(command, answers)
-
-
-def run_with_answers(command: Command, answers: Sequence[Any]) -> None:
-    results: list[Result] = []
-    for answer in answers:
-        move = advance(command, ask(SAID.get(command.name, "")), results)
-        if not isinstance(move, ApiCall):
-            break
-        assert_harmless(move)
-        results.append(Result(answer))
-    if isinstance(move, Reply):
-        body = render_reply(move).body
+        reply = run_with_answers(command, ask(SAID.get(command.name, "")), answers, assert_harmless)
+        if reply is None:
+            continue
+        body = render_reply(reply).body
         assert len(body.encode(errors="replace")) <= 30 * 1024, command.name
         for post in json.loads(body).values():
             for element in (each for line in post["content"] for each in line):

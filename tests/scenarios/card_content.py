@@ -9,6 +9,8 @@ from typing import Any
 
 from bot.sandbox.lark.tenant import Message
 
+ACKNOWLEDGEMENT = "working on it"
+
 
 def text_of(value: Any) -> str:
     """Return all strings of a message's content, one a line."""
@@ -63,4 +65,4 @@ def actions_on(card: Message) -> list[str]:
 
 def is_acknowledgement(message: Message) -> bool:
     """Whether a reply says only that the answer takes a while. On a busy machine any call may be slow."""
-    return "working on it" in text_of(message.content)
+    return ACKNOWLEDGEMENT in text_of(message.content)

@@ -27,7 +27,7 @@ from bot.sandbox.lark.tenant import Chat, Message, Person, Tenant
 from tests.bot_process import REPOSITORY, Call, Forker, Process, bot
 from tests.ports import free_port
 
-from .card_content import actions_on, has_link, is_acknowledgement, text_of, value_on
+from .card_content import ACKNOWLEDGEMENT, actions_on, has_link, is_acknowledgement, text_of, value_on
 
 PATIENCE = 15.0
 
@@ -151,7 +151,7 @@ class World:
         def found() -> Message | None:
             for message in self.tenant.messages.values():
                 if message.reply_to == message_id and message.sender_type == "bot":
-                    asked_for = "working on it" in containing or not is_acknowledgement(message)
+                    asked_for = ACKNOWLEDGEMENT in containing or not is_acknowledgement(message)
                     if asked_for and containing in text_of(message.content):
                         return message
             return None
