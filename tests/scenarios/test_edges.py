@@ -432,6 +432,25 @@ async def test_sigterm_ends_in_time_with_an_unkeyed_write_in_flight(world: World
     assert world.statuses("deferred_calls", command="call") == ["outcome_unknown"]
 
 
+async def test_of_two_consents_the_one_whose_tokens_are_newer_is_kept(world: World):
+    """The first to come back finds no platform, and is exchanged after the second was stored."""
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    ways = [await world.decide(await world.open(card), world.sam) for _ in range(2)]
+    away = await world.trouble({"grant_type": "authorization_code"}, "status", status=503)
+    first = asyncio.create_task(world.get(ways[0]))
+    # Its next try follows after more than a second.
+    await world.until(lambda: away.struck == 3, "the third try")
+    await world.lift(away)
+    assert (await world.get(ways[1]))[0] == 200
+    await world.answer_to(asked)
+    status, _, page = await first
+    assert status == 200, page
+    assert world.count("audit_log", action="grant_stored") == 2
+    assert world.count("audit_log", action="consent_dropped") == 0
+
+
 async def test_sigterm_during_an_exchange_loses_no_consent(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")

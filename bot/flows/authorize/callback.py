@@ -139,18 +139,24 @@ async def exchange(
     bot: Bot, attempt: Attempt, user: UserKey, code: Secret, basis: ExchangeBasis, claimed_at: datetime
 ) -> CallbackResult:
     platform = bot.platform_of(user)
-    exchanging = partial(
-        platform.exchange_code,
-        code,
-        redirect_uri=attempt.redirect_uri,
-        verifier=attempt.verifier,
-        scopes=basis.scopes if basis.named else None,
-        strict=was_revoked(basis.grant),
-    )
-    tokens = await with_retries(exchanging, is_unanswered)
+    requested_at = claimed_at
+
+    async def request_tokens() -> TokenSet | TokenRefused:
+        nonlocal requested_at
+        requested_at = utc_now()
+        return await platform.exchange_code(
+            code,
+            redirect_uri=attempt.redirect_uri,
+            verifier=attempt.verifier,
+            scopes=basis.scopes if basis.named else None,
+            strict=was_revoked(basis.grant),
+        )
+
+    tokens = await with_retries(request_tokens, is_unanswered)
+    received_at = utc_now()
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
-    if utc_now() - claimed_at > bot.lease / 8:
+    if received_at - claimed_at > bot.lease / 8:
         # The code is used up: another worker that claimed the attempt now would be refused, and the tokens would be lost.
         # Identifying the user may take most of a lease.
         await extend_lease(bot, attempt)
@@ -166,7 +172,8 @@ async def exchange(
         await extend_lease(bot, attempt)
         narrowed = await platform.narrowing.narrow(tokens, basis.scopes)
         tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
-    return await store_grant(bot, consented(attempt, basis.grant), tokens, identity)
+    is_overtaken = partial(another_is_newer, basis.grant, tokens.scopes, requested_at)
+    return await store_grant(bot, consented(attempt, received_at, is_overtaken), tokens, identity)
 
 
 async def extend_lease(bot: Bot, attempt: Attempt) -> None:
@@ -174,27 +181,41 @@ async def extend_lease(bot: Bot, attempt: Attempt) -> None:
     await bot.database.write_one(partial(attempts.extend, attempt=attempt.id, lease_until=until))
 
 
-def consented(attempt: Attempt, before: Grant | None) -> Consented:
-    """Return the consent of an attempt. `before` is the grant when its code was exchanged."""
+def consented(
+    attempt: Attempt, received_at: datetime, is_overtaken: Callable[[Grant | None], bool]
+) -> Consented:
+    """Return the consent of an attempt. `is_overtaken` says whether the current grant is to be kept instead."""
     user = attempt.user
     assert user is not None
 
     def complete(c: Connection, current: Grant | None, now: datetime) -> Completion:
-        overtaken = consented_at(current) != consented_at(before)
+        overtaken = is_overtaken(current)
         if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", now):
             return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
         if overtaken:
-            # Another consent was stored in the meantime: these tokens are older, and may no longer be valid.
             fail_attempt(c, attempt, "overtaken", now)
         return Completion.LOST
 
-    return Consented(user, attempt.scopes, ("attempt", attempt.id), attempt.request_id, complete)
+    subject = ("attempt", attempt.id)
+    return Consented(user, attempt.scopes, subject, attempt.request_id, received_at, complete)
 
 
-def consented_at(grant: Grant | None) -> datetime | None:
-    return grant.authorized_at if grant else None
+def another_is_newer(
+    before: Grant | None, scopes: ScopeSet | None, requested_at: datetime, current: Grant | None
+) -> bool:
+    """Return whether the current grant is of another consent, stored since `before`, and is to be kept.
+
+    Only tokens requested after the other ones were issued are certainly the newer: older ones may no longer be valid.
+    The exchange did not know of the other consent: without its scopes, the newer tokens do not replace it either.
+    """
+    if current is None:
+        return before is not None
+    if before is not None and before.authorized_at == current.authorized_at:
+        return False
+    loses_scopes = scopes is not None and not current.scopes <= scopes
+    return current.authorized_at >= requested_at or loses_scopes
 
 
 Result = TypeVar("Result")

@@ -208,13 +208,16 @@ async def postpone(
 
 async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
     """Check the owner of the tokens, and store the grant if that is the user who was asked."""
+    received_at = utc_now()
     # The code is used up: another worker that claimed it now would be refused, and the tokens would be lost.
-    await postpone(bot, device, utc_now() + bot.lease, device.interval, device.failures)
+    await postpone(bot, device, received_at + bot.lease, device.interval, device.failures)
     with bot.tracer.span("consent", platform=device.user.platform, device=device.id):
-        await identify_and_store(bot, device, tokens)
+        await identify_and_store(bot, device, tokens, received_at)
 
 
-async def identify_and_store(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
+async def identify_and_store(
+    bot: Bot, device: DeviceAuthorization, tokens: TokenSet, received_at: datetime
+) -> None:
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
@@ -237,10 +240,10 @@ async def identify_and_store(bot: Bot, device: DeviceAuthorization, tokens: Toke
             await fail(bot, device, narrowed)
             return
         tokens = narrowed
-    await store_grant(bot, consented(device), tokens, identity)
+    await store_grant(bot, consented(device, received_at), tokens, identity)
 
 
-def consented(device: DeviceAuthorization) -> Consented:
+def consented(device: DeviceAuthorization, received_at: datetime) -> Consented:
     """Return the consent that the user gave on the platform's page."""
 
     def complete(c: Connection, current: Grant | None, now: datetime) -> Completion:
@@ -254,7 +257,7 @@ def consented(device: DeviceAuthorization) -> Consented:
         return Completion.LOST
 
     subject = ("device_authorization", device.id)
-    return Consented(device.user, device.scopes, subject, device.request_id, complete)
+    return Consented(device.user, device.scopes, subject, device.request_id, received_at, complete)
 
 
 # --- ending ---------------------------------------------------------------------------------------------------

@@ -104,6 +104,8 @@ class Consented:
     """Kind and id, for the audit log."""
     request_id: str | None
     """The authorization request that asked for it, if one did."""
+    received_at: datetime
+    """When the platform issued the tokens: of two consents, the later tokens are valid."""
     complete: Callable[[Connection, Grant | None, datetime], Completion]
     """Ends the attempt. Called with the current grant, in the transaction that stores the new one."""
 
@@ -146,7 +148,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         # If the response states no scopes, the tokens have those that the exchange named: asked for, or held.
         granted = tokens.scopes if tokens.scopes is not None else asked | (held - unrequested)
         new = grants.NewTokens(tokens, granted, unrequested)
-        grant = grants.save(c, user, before, new, endpoint=endpoint, now=now)
+        grant = grants.save(c, user, before, new, endpoint=endpoint, now=consent.received_at)
         users.consented(c, user, identity, now)
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
         refused = asked - granted - {OFFLINE_ACCESS}
