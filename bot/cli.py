@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -95,6 +96,7 @@ class ShowVersion(argparse.Action):
         raise SystemExit(DONE)
 
 
+@cache
 def parser() -> Parser:
     top = Parser(
         prog="bot",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container, Iterable
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from bot.core.commands import NAME, Command
@@ -34,7 +36,7 @@ def installed_commands(
     """
     taken = {command.name: "the bot itself" for command in own}
     found = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    for entry in entries(tuple(sys.path)):
         command = load(entry)
         intended = command.platform or DEFAULT_PLATFORM
         if intended not in known:
@@ -54,6 +56,12 @@ def installed_commands(
                 f"The needs of {command.typed} of {origin(entry)}: {wrong!r} is not the name of a scope of {platform}."
             )
     return tuple(found)
+
+
+@cache
+def entries(path: tuple[str, ...]) -> list[EntryPoint]:
+    """Return the entry points of all packages, by name. Reading them takes long, and their result depends on the path."""
+    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
 def malformed_scope(command: Command, scopes: ScopeSyntax) -> str | None:

@@ -333,7 +333,9 @@ def become(order: dict[str, Any], output: int, errors: int) -> int:
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["directory"])
-    sys.path[:0] = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    given = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    # What the program knows of its packages holds for the same path only.
+    sys.path[:0] = [] if given == [str(REPOSITORY)] else given
     for file, standard in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
         os.dup2(file, standard)
         os.close(file)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from bot import app, settings
+from bot import app, cli, settings
 from bot.store.open_database import upgrade
 
 from .bot_process import Call, Forker, Process
@@ -51,15 +51,23 @@ def warm_up() -> None:
     """Run a bot on SQLite from its start to its end."""
     thresholds = gc.get_threshold()
     logging.disable()
+    cli.parser()
     directory = Path(tempfile.mkdtemp(prefix="bot-warm-", dir="/tmp"))
     try:
-        upgrade(f"sqlite+aiosqlite:///{directory}/bot.db")
-        asyncio.run(tell(directory))
+        # The bot prepares a statement when it executes it for the second time.
+        for name in ("first", "second"):
+            tell_once(directory / name)
     finally:
         shutil.rmtree(directory)
         logging.disable(logging.NOTSET)
         gc.set_threshold(*thresholds)
         gc.unfreeze()
+
+
+def tell_once(directory: Path) -> None:
+    directory.mkdir()
+    upgrade(f"sqlite+aiosqlite:///{directory}/bot.db")
+    asyncio.run(tell(directory))
 
 
 async def tell(directory: Path) -> None:

@@ -97,30 +97,36 @@ def _on_sqlite(connection: Connection) -> Iterator[tuple[str, str]]:
         plain = COMMENT.sub(lambda found: found[1] or "", source)
         if kind == "table":
             yield f"table {name}", "table"
-            yield from _columns_on_sqlite(connection, name)
             for rule, condition in _rules(plain):
                 yield f"check {name}.{rule}", condition
         elif kind == "view":
             yield f"view {name}", _fingerprint(plain)
         else:
             yield f"{kind} {table}.{name}", _fingerprint(plain.replace('"', ""))
+    yield from _columns_on_sqlite(connection)
 
 
-def _columns_on_sqlite(connection: Connection, table: str) -> Iterator[tuple[str, str]]:
-    for row in connection.execute(
-        text("SELECT * FROM pragma_table_xinfo(:table)"), {"table": table}
-    ).mappings():
-        more = f"PRIMARY KEY {row['pk']}" if row["pk"] else ""
-        if row["hidden"]:
+COLUMNS_ON_SQLITE = text(
+    'SELECT t.name AS "of", c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden '
+    "FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'"
+)
+FOREIGN_KEYS_ON_SQLITE = text(
+    'SELECT t.name AS "of", k."from", k."table", k."to", k.on_delete '
+    "FROM sqlite_master t JOIN pragma_foreign_key_list(t.name) k WHERE t.type = 'table' ORDER BY t.name, k.\"from\""
+)
+
+
+def _columns_on_sqlite(connection: Connection) -> Iterator[tuple[str, str]]:
+    for table, name, kind, required, default, key, hidden in connection.execute(COLUMNS_ON_SQLITE):
+        more = f"PRIMARY KEY {key}" if key else ""
+        if hidden:
             more += " GENERATED"
-        default = row["dflt_value"]
         yield (
-            f"column {table}.{row['name']}",
-            _column(row["type"], required=bool(row["notnull"]), default=default, more=more.strip()),
+            f"column {table}.{name}",
+            _column(kind, required=bool(required), default=default, more=more.strip()),
         )
-    keys = text('SELECT * FROM pragma_foreign_key_list(:table) ORDER BY "from"')
-    for row in connection.execute(keys, {"table": table}).mappings():
-        yield f"foreign key {table}.{row['from']}", f"{row['table']}.{row['to']} {row['on_delete']}"
+    for table, name, other, column, on_delete in connection.execute(FOREIGN_KEYS_ON_SQLITE):
+        yield f"foreign key {table}.{name}", f"{other}.{column} {on_delete}"
 
 
 def _rules(source: str) -> Iterator[tuple[str, str]]:
