@@ -22,7 +22,7 @@ DANGEROUS = {
         "outbox.send_by_any_route:send:after",  # the welcome
         "outbox.send_by_any_route:send:after#2",  # the card
         "authorize.callback.complete:write:after",
-        "authorize.callback.with_retries:exchange_code:after",
+        "authorize.callback.exchange.<locals>.request_tokens:exchange_code:after",
         "authorize.grant.store_grant:write:after",
         "calls.finish.finish:write:after",
     ),
@@ -44,7 +44,7 @@ THE_LOOP = (
     "authorize.open.find_open_request:read",
     "authorize.open.begin_attempt:write",
     "authorize.callback.complete:write",
-    "authorize.callback.with_retries:exchange_code",
+    "authorize.callback.exchange.<locals>.request_tokens:exchange_code",
     "authorize.callback.with_retries:identify",
     "authorize.grant.store_grant:write",
     "cards.bring_up_to_date:update_card",

@@ -21,7 +21,7 @@ DANGEROUS = {
         "intake.accept_message:write_together:after",
         "outbox.send_by_any_route:send:after",  # the card
         "authorize.callback.complete:write:after",
-        "authorize.callback.with_retries:exchange_code:after",
+        "authorize.callback.exchange.<locals>.request_tokens:exchange_code:after",
         "authorize.grant.store_grant:write:after",
         "calls.finish.finish:write:after",
         "outbox.send_by_any_route:send:after#2",  # a message without a key
@@ -58,7 +58,7 @@ THE_LOOP = (
     "authorize.open.find_open_request:read",
     "authorize.open.begin_attempt:write",
     "authorize.callback.complete:write",
-    "authorize.callback.with_retries:exchange_code",
+    "authorize.callback.exchange.<locals>.request_tokens:exchange_code",
     "authorize.callback.with_retries:identify",
     "authorize.grant.store_grant:write",
     "calls.perform.send:write",
