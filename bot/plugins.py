@@ -36,7 +36,7 @@ def installed_commands(
     """
     taken = {command.name: "the bot itself" for command in own}
     found = []
-    for entry in entries(tuple(sys.path)):
+    for entry in entry_points_on(tuple(sys.path)):
         command = load(entry)
         intended = command.platform or DEFAULT_PLATFORM
         if intended not in known:
@@ -59,9 +59,9 @@ def installed_commands(
 
 
 @cache
-def entries(path: tuple[str, ...]) -> list[EntryPoint]:
-    """Return the entry points of all packages, by name. Reading them takes long, and their result depends on the path."""
-    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+def entry_points_on(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the entry points of the packages on `sys.path`, by name. Reading them is slow: done once for each path."""
+    return tuple(sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
 
 
 def malformed_scope(command: Command, scopes: ScopeSyntax) -> str | None:

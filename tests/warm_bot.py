@@ -48,15 +48,17 @@ class Running:
 
 
 def warm_up() -> None:
-    """Run a bot on SQLite from its start to its end."""
+    """Run a bot on SQLite from its start to its end, twice: it prepares a statement when it executes it again."""
     thresholds = gc.get_threshold()
     logging.disable()
     cli.parser()
     directory = Path(tempfile.mkdtemp(prefix="bot-warm-", dir="/tmp"))
+    template = directory / "template.db"
     try:
-        # The bot prepares a statement when it executes it for the second time.
+        upgrade(f"sqlite+aiosqlite:///{template}")
         for name in ("first", "second"):
-            tell_once(directory / name)
+            (directory / name).mkdir()
+            asyncio.run(tell(directory / name, template))
     finally:
         shutil.rmtree(directory)
         logging.disable(logging.NOTSET)
@@ -64,16 +66,10 @@ def warm_up() -> None:
         gc.unfreeze()
 
 
-def tell_once(directory: Path) -> None:
-    directory.mkdir()
-    upgrade(f"sqlite+aiosqlite:///{directory}/bot.db")
-    asyncio.run(tell(directory))
+async def tell(directory: Path, template: Path) -> None:
+    from .scenarios.world import migrated_world_in
 
-
-async def tell(directory: Path) -> None:
-    from .scenarios.world import world_in
-
-    async with world_in(directory, cast(Forker, InThisProcess())) as world:
+    async with migrated_world_in(directory, cast(Forker, InThisProcess()), template) as world:
         try:
             await world.start()
             await world.authorized(world.sam)

@@ -53,6 +53,23 @@ class Grant:
     end_reason: str | None = None
 
 
+def is_overtaken(
+    before: Grant | None, current: Grant | None, *, requested_at: datetime, scopes: ScopeSet | None
+) -> bool:
+    """Return whether the current grant is of another consent, stored since `before`, and is kept.
+
+    `requested_at` and `scopes` are those of the new tokens; None: the platform does not state the scopes. Only tokens
+    requested after the other ones were issued are certainly newer, and older ones may no longer be valid. Newer ones that
+    lack scopes of the other consent, which the exchange did not know of, do not replace it either.
+    """
+    if current is None:
+        return before is not None
+    if before is not None and before.authorized_at == current.authorized_at:
+        return False
+    loses_scopes = scopes is not None and not current.scopes <= scopes
+    return current.authorized_at >= requested_at or loses_scopes
+
+
 # --- revoked grants --------------------------------------------------------------------------------
 
 REVOKED_BY_USER = "revoked_by_user"

@@ -107,11 +107,11 @@ def _on_sqlite(connection: Connection) -> Iterator[tuple[str, str]]:
 
 
 COLUMNS_ON_SQLITE = text(
-    'SELECT t.name AS "of", c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden '
+    'SELECT t.name, c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden '
     "FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'"
 )
 FOREIGN_KEYS_ON_SQLITE = text(
-    'SELECT t.name AS "of", k."from", k."table", k."to", k.on_delete '
+    'SELECT t.name, k."from", k."table", k."to", k.on_delete '
     "FROM sqlite_master t JOIN pragma_foreign_key_list(t.name) k WHERE t.type = 'table' ORDER BY t.name, k.\"from\""
 )
 

@@ -1,4 +1,4 @@
-"""When tokens are refreshed, and when the use of a session is recorded."""
+"""When tokens are refreshed, which of two consents is kept, and when the use of a session is recorded."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from bot.core.grants import (
     GrantStatus,
     can_refresh,
     is_expired,
+    is_overtaken,
     refresh_window,
     wants_refresh,
 )
@@ -38,6 +39,39 @@ GRANT = Grant(
     refresh_after=None,
     refresh_lease_until=None,
 )
+
+
+EARLIER = replace(GRANT, authorized_at=NOW - timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("before", "current", "requested_after", "scopes", "overtaken"),
+    [
+        # Nothing was stored since.
+        (None, None, timedelta(0), {"a"}, False),
+        (GRANT, GRANT, timedelta(seconds=-1), {"b"}, False),
+        # Another consent was stored: before the tokens were requested, at that moment, or later.
+        (None, GRANT, timedelta(seconds=1), {"a"}, False),
+        (EARLIER, GRANT, timedelta(seconds=1), {"a", "b"}, False),
+        (EARLIER, GRANT, timedelta(0), {"a"}, True),
+        (None, GRANT, timedelta(seconds=-1), {"a"}, True),
+        # It has a scope that the new tokens lack, as far as the platform says.
+        (EARLIER, GRANT, timedelta(seconds=1), {"b"}, True),
+        (EARLIER, GRANT, timedelta(seconds=1), None, False),
+        # The user was forgotten.
+        (GRANT, None, timedelta(seconds=1), {"a"}, True),
+    ],
+)
+def test_of_two_consents_the_newer_is_kept_unless_it_loses_scopes(
+    before: Grant | None,
+    current: Grant | None,
+    requested_after: timedelta,
+    scopes: set[str] | None,
+    overtaken: bool,
+) -> None:
+    stated = None if scopes is None else frozenset(scopes)
+    found = is_overtaken(before, current, requested_at=NOW + requested_after, scopes=stated)
+    assert found is overtaken
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from bot.core.api import Unreachable
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import Grant, GrantStatus, is_overtaken
 from bot.core.messages import Destination
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity, UserKey
@@ -172,8 +172,8 @@ async def exchange(
         await extend_lease(bot, attempt)
         narrowed = await platform.narrowing.narrow(tokens, basis.scopes)
         tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
-    is_overtaken = partial(another_is_newer, basis.grant, tokens.scopes, requested_at)
-    return await store_grant(bot, consented(attempt, received_at, is_overtaken), tokens, identity)
+    gives_way = partial(is_overtaken, basis.grant, requested_at=requested_at, scopes=tokens.scopes)
+    return await store_grant(bot, consented(attempt, received_at, gives_way), tokens, identity)
 
 
 async def extend_lease(bot: Bot, attempt: Attempt) -> None:
@@ -182,14 +182,14 @@ async def extend_lease(bot: Bot, attempt: Attempt) -> None:
 
 
 def consented(
-    attempt: Attempt, received_at: datetime, is_overtaken: Callable[[Grant | None], bool]
+    attempt: Attempt, received_at: datetime, gives_way: Callable[[Grant | None], bool]
 ) -> Consented:
-    """Return the consent of an attempt. `is_overtaken` says whether the current grant is to be kept instead."""
+    """Return the consent of an attempt. `gives_way` says whether the current grant is kept instead."""
     user = attempt.user
     assert user is not None
 
     def complete(c: Connection, current: Grant | None, now: datetime) -> Completion:
-        overtaken = is_overtaken(current)
+        overtaken = gives_way(current)
         if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", now):
             return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
@@ -200,22 +200,6 @@ def consented(
 
     subject = ("attempt", attempt.id)
     return Consented(user, attempt.scopes, subject, attempt.request_id, received_at, complete)
-
-
-def another_is_newer(
-    before: Grant | None, scopes: ScopeSet | None, requested_at: datetime, current: Grant | None
-) -> bool:
-    """Return whether the current grant is of another consent, stored since `before`, and is to be kept.
-
-    Only tokens requested after the other ones were issued are certainly the newer: older ones may no longer be valid.
-    The exchange did not know of the other consent: without its scopes, the newer tokens do not replace it either.
-    """
-    if current is None:
-        return before is not None
-    if before is not None and before.authorized_at == current.authorized_at:
-        return False
-    loses_scopes = scopes is not None and not current.scopes <= scopes
-    return current.authorized_at >= requested_at or loses_scopes
 
 
 Result = TypeVar("Result")
