@@ -353,6 +353,7 @@ async def test_descriptions_are_not_waited_for_long(world):
     described = await world.platform.describe_scopes(frozenset({"task:task:read"}))
     assert asyncio.get_running_loop().time() - started < 8, "less than a request that times out takes"
     assert described["task:task:read"].en == "See your tasks"
+    world.calm()
 
 
 async def test_the_owner_is_the_administrator(world):
