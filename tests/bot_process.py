@@ -14,7 +14,7 @@ import gc
 import importlib
 import json
 import os
-import select
+import selectors
 import shutil
 import signal
 import socket
@@ -293,38 +293,61 @@ def main(address: str) -> None:
     warm_up()
     gc.collect()
     gc.freeze()
-    listener = socket.create_server(address, family=socket.AF_UNIX)
-    print("ready", flush=True)
-    while True:
-        ready, _, _ = select.select([sys.stdin, listener], [], [])
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                pass
-        if sys.stdin in ready:
-            os.killpg(0, signal.SIGKILL)  # the tests have ended
-        line, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            attend(line)
-        line.close()
+    with socket.create_server(address, family=socket.AF_UNIX) as listener:
+        print("ready", flush=True)
+        serve(listener)
 
 
-def attend(line: socket.socket) -> None:
-    """Fork the requested process and report how it ends, which only its parent can learn."""
+def serve(listener: socket.socket) -> None:
+    """Fork a process for each order, and report how each ends, which only their parent can learn."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is sys.stdin:
+                    os.killpg(0, signal.SIGKILL)  # the tests have ended
+                elif key.fileobj is listener:
+                    line, _ = listener.accept()
+                    process = carry_out(line, selector)
+                    selector.register(os.pidfd_open(process), selectors.EVENT_READ, (process, line))
+                else:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    report_end(*key.data)
+
+
+def carry_out(line: socket.socket, selector: selectors.BaseSelector) -> int:
+    """Read an order and fork its process. Return the id of the process."""
     order, files, _, _ = socket.recv_fds(line, 1 << 16, 2)
     while not order.endswith(b"\n"):
-        order += line.recv(1 << 16)
-    child = os.fork()
-    if child == 0:
+        order += line.recv(1 << 16) or b"\n"  # an order that breaks off is no JSON
+    process = os.fork()
+    if process == 0:
         line.close()
+        leave(selector)
         end(become(json.loads(order), *files))
     for file in files:
         os.close(file)
-    line.sendall(child.to_bytes(4))
-    _, status = os.waitpid(child, 0)
-    with contextlib.suppress(OSError):  # the test no longer listens
+    line.sendall(process.to_bytes(4))
+    return process
+
+
+def leave(selector: selectors.BaseSelector) -> None:
+    """In the new process: close what the others are served with."""
+    for key in list(selector.get_map().values()):
+        if key.data is not None:
+            os.close(key.fd)
+            key.data[1].close()
+        elif key.fileobj is not sys.stdin:
+            key.fileobj.close()  # type: ignore[union-attr]  # the listener
+    selector.close()
+
+
+def report_end(process: int, line: socket.socket) -> None:
+    _, status = os.waitpid(process, 0)
+    with line, contextlib.suppress(OSError):  # the test no longer listens
         line.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
-    os._exit(0)
 
 
 def become(order: dict[str, Any], output: int, errors: int) -> int:
