@@ -132,9 +132,8 @@ def run_sandbox(address: str, directory: str, mode: str, port: int, platform: st
     async def fork_bot(*program: Any, cwd: Path, env: dict[str, str], **options: Any) -> Any:
         if program != (sys.executable, "-m", "bot", "run"):  # it has a clock of its own
             return await start_program(*program, cwd=cwd, env=env, **options)
-        order = {**asdict(bot("run")), "directory": str(cwd), "environment": env}
         stdout, output = os.pipe()
-        process = Process(*give_order(address, order, output, output))
+        process = Process(*give_order(address, order_of(bot("run"), cwd, env), output, output))
         os.close(output)
         process.stdout = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
@@ -233,16 +232,15 @@ class Forker:
         output: int,
     ) -> Process:
         """Fork a process that makes this call. `output` is an open file, also for errors."""
-        order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
-        return Process(*give_order(self.address, order, output, output))
+        return Process(*give_order(self.address, order_of(call, directory, environment), output, output))
 
     def start_blocking(
         self, call: Call, *, directory: Path, environment: Mapping[str, str]
     ) -> BlockingProcess:
         """Fork a process that makes this call and whose standard output is a pipe."""
-        order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
         stdout, output = os.pipe()
         try:
+            order = order_of(call, directory, environment)
             return BlockingProcess(*give_order(self.address, order, output, 2), stdout)
         finally:
             os.close(output)
@@ -251,8 +249,8 @@ class Forker:
         self, call: Call, *, directory: Path, environment: Mapping[str, str], patience: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Fork a process that makes this call, wait for its end and return its output."""
-        order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            order = order_of(call, directory, environment)
             pid, line = give_order(self.address, order, output.fileno(), errors.fileno())
             with line:
                 line.settimeout(patience)
@@ -266,6 +264,10 @@ class Forker:
             return subprocess.CompletedProcess(
                 call.given, code, output.read().decode(), errors.read().decode()
             )
+
+
+def order_of(call: Call, directory: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    return {**asdict(call), "directory": str(directory), "environment": dict(environment)}
 
 
 def give_order(address: str, order: dict[str, Any], *files: int) -> tuple[int, socket.socket]:

@@ -85,6 +85,8 @@ def _column(kind: str, *, required: bool, default: str | None, more: str = "") -
 
 COMMENT = re.compile(r"('(?:[^']|'')*')|/\*.*?\*/", re.DOTALL)
 RULE = re.compile(r"CONSTRAINT\s+\"?(\w+)\"?\s+CHECK\s*\(")
+STRING_OR_BRACKET = re.compile(r"'[^']*'|[()]")
+DEPTH = {"(": 1, ")": -1}
 
 
 def _on_sqlite(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -132,14 +134,12 @@ def _columns_on_sqlite(connection: Connection) -> Iterator[tuple[str, str]]:
 def _rules(source: str) -> Iterator[tuple[str, str]]:
     """Return the name and the condition of each named CHECK constraint of a CREATE TABLE statement without comments."""
     for match in RULE.finditer(source):
-        depth, quoted, end = 1, False, match.end()
-        while depth and end < len(source):
-            if source[end] == "'":
-                quoted = not quoted
-            elif not quoted:
-                depth += {"(": 1, ")": -1}.get(source[end], 0)
-            end += 1
-        yield match[1], " ".join(source[match.end() : end - 1].split())
+        depth, end = 1, match.end()
+        for token in STRING_OR_BRACKET.finditer(source, match.end()):
+            depth, end = depth + DEPTH.get(token[0], 0), token.start()
+            if depth == 0:
+                break
+        yield match[1], " ".join(source[match.end() : end].split())
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------
