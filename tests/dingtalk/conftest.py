@@ -36,7 +36,7 @@ class EmulatedDingTalk:
         self.tenant.faults.all[name] = Fault(name, kind, match or {}, times, options)
 
     def calm(self) -> None:
-        self.tenant.faults.all.clear()
+        self.tenant.faults.remove_all()
 
     def code(self, *scopes: str, staff_id: str = ADA, **more: Any) -> Secret:
         """Create an authorization code, as the panel in the client does."""

@@ -49,10 +49,7 @@ class EmulatedLark:
         self.tenant.faults.all[name] = Fault(name, kind, match or {}, times, options)
 
     def calm(self) -> None:
-        """Remove the faults. Delayed requests continue."""
-        for fault in self.tenant.faults.all.values():
-            fault.removed.set()
-        self.tenant.faults.all.clear()
+        self.tenant.faults.remove_all()
 
     def code(self, *scopes: str, open_id: str = WEI, **more: Any) -> Secret:
         """Create an authorization code, as the consent page does."""

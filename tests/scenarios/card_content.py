@@ -66,3 +66,8 @@ def actions_on(card: Message) -> list[str]:
 def is_acknowledgement(message: Message) -> bool:
     """Whether a reply says only that the answer takes a while. On a busy machine any call may be slow."""
     return ACKNOWLEDGEMENT in text_of(message.content)
+
+
+def is_interim(message: Message) -> bool:
+    """Whether a reply says only that the answer takes a while, or is still being tried for."""
+    return "keep trying" in text_of(message.content) or is_acknowledgement(message)

@@ -13,7 +13,7 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .card_content import is_acknowledgement, text_of
+from .card_content import is_interim, text_of
 from .world import World
 
 SHORT, LONG = 25, 600
@@ -34,10 +34,6 @@ def answers(world: World, asked: str) -> list[Message]:
     """The replies to a message, without the word that it is being retried."""
     replies = [m for m in world.tenant.messages.values() if m.reply_to == asked and m.sender_type == "bot"]
     return [m for m in replies if not is_interim(m)]
-
-
-def is_interim(message: Message) -> bool:
-    return "keep trying" in text_of(message.content) or is_acknowledgement(message)
 
 
 async def everybody_answered(world: World, asked: list[str], patience: float = BACK) -> None:
