@@ -238,6 +238,7 @@ class World:
     async def report_page_error(self, person: Person, card: Message, which: str = "scope") -> Any:
         """Report on a card whose link was opened which error the page shows. Returns the last click's answer."""
         await self.until(lambda: "page_error" in actions_on(card), "the card's second control")
+        await self.drawn()  # A card that is updated between the clicks no longer asks which error it is.
         await self.click(person, card, "page_error")
         return await self.click(person, card, f"page_error_{which}")
 
