@@ -132,7 +132,7 @@ def run(settings: Settings, refit: Refit = unchanged) -> int:
     return 0
 
 
-STOP_TIMEOUT = 9.5
+STOP_TIMEOUT = 9.0
 """Seconds after which a stopping process exits even if something hangs, such as a database that neither responds nor
 closes the connection. Work that is not released by then is claimed again when its lease ends."""
 

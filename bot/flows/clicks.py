@@ -317,7 +317,7 @@ async def answer_administrator(bot: Bot, user: UserKey, subject: str, handler: H
 
 async def check_scopes(bot: Bot, user: UserKey, _: str) -> Json:
     """Check whether the scopes are enabled, at the request of an administrator."""
-    if await administrators.release_enabled(bot, bot.platform_of(user), asked_by_administrator=True):
+    if await administrators.check(bot, bot.platform_of(user)):
         return await say(bot, user, card_words.CLICK_ENABLED, "success")
     return await say(bot, user, card_words.CLICK_NOT_ENABLED, "warning")
 

@@ -111,7 +111,7 @@ async def revoke(bot: Bot, operator: UserKey, user: UserKey) -> Revoked:
 async def check_scopes(bot: Bot, operator: UserKey) -> int:
     """Release the calls whose scopes are enabled by now, and return their number. Audited with the operator."""
     platform = bot.platform_of(operator)
-    released = await administrators.release_enabled(bot, platform, asked_by_administrator=True)
+    released = await administrators.check(bot, platform)
     await bot.database.write(
         lambda c: audit.write(
             c, "scopes_checked", user=operator, now=utc_now(), operator=str(operator), released=released

@@ -254,6 +254,7 @@ async def test_no_address_no_connection_and_no_answer_show_their_codes(world, re
     await world.control("behaviour", answer_seconds=0.05)
     receiver.delay = 0.2
     assert (await world.control("clicks", **click))["code"] == 200341
+    await world.control("behaviour", answer_seconds=3)
     world.tenant.app.events_url = "http://127.0.0.1:9/"
     assert (await world.control("clicks", **click))["code"] == 200342
     world.tenant.app.events_url = None

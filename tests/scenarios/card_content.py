@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bot.sandbox.lark.tenant import Message
 
-ACKNOWLEDGEMENT = "working on it"
+ACKNOWLEDGEMENTS = ("working on it", "the card above")
+"""What a message says that the bot could not react to in time, before its answer."""
 
 
 def text_of(value: Any) -> str:
@@ -64,8 +65,12 @@ def actions_on(card: Message) -> list[str]:
 
 
 def is_acknowledgement(message: Message) -> bool:
-    """Whether a reply says only that the answer takes a while. On a busy machine any call may be slow."""
-    return ACKNOWLEDGEMENT in text_of(message.content)
+    """Whether a reply says only that the answer takes a while, or waits for a card. A busy machine may be slow."""
+    return any(words in text_of(message.content) for words in ACKNOWLEDGEMENTS)
+
+
+def without_acknowledgements(messages: Iterable[Message]) -> list[Message]:
+    return [message for message in messages if not is_acknowledgement(message)]
 
 
 def is_interim(message: Message) -> bool:

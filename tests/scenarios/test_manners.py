@@ -9,7 +9,7 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .card_content import actions_on, has_link, text_of
+from .card_content import actions_on, has_link, text_of, without_acknowledgements
 from .world import World
 
 
@@ -38,10 +38,13 @@ async def test_a_card_that_was_lost_sight_of_is_sent_again_and_the_old_one_point
     await world.until(
         lambda: "/doc" in text_of(world.tenant.messages[card.message_id].content), "the wider card"
     )
-    assert [m for m in world.from_bot(world.direct(world.sam), second)] == []
+    assert without_acknowledgements(world.from_bot(world.direct(world.sam), second)) == []
     world.change("UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
     third = await world.say(world.sam, "/agenda")
     pointer = await world.answer_to(third, "to the card above")
+    await (
+        world.drawn()
+    )  # An update that is still on its way could come after the one that takes away the link.
     await world.click(world.sam, pointer, "send_again")
     moved = await world.fresh_card(world.sam, third)
     assert moved.message_id != card.message_id
@@ -132,7 +135,7 @@ async def test_a_burst_of_commands_makes_one_card(world: World):
     asked = [await world.say(world.sam, command) for command in commands]
     card = await world.fresh_card(world.sam, asked[0])
     await world.until(lambda: world.count("deferred_calls", status="suspended") == len(commands))
-    assert len(world.from_bot(world.direct(world.sam), asked[0])) == 1
+    assert without_acknowledgements(world.from_bot(world.direct(world.sam), asked[0])) == [card]
     await world.consent(world.sam, card)
     for each in asked:
         await world.answer_to(each, patience=40)

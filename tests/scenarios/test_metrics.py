@@ -25,7 +25,12 @@ async def test_a_loop_is_counted_from_its_event_to_its_answer(world: World) -> N
     await world.start()
     await world.authorized(world.sam)
     await world.answer_to(await world.say(world.sam, "/help"))
-    found = await scrape_until(world, lambda s: calls(s, "succeeded") == 2, "two answers")
+    answers: dict[str, str] = {"kind": "answer", "status": "sent"}
+    found = await scrape_until(
+        world,
+        lambda s: calls(s, "succeeded") == s.total("bot_messages_settled_total", **answers) == 2,
+        "two answers",
+    )
     assert found.total("bot_events_total", platform="lark", type="message", result="accepted") == 2
     assert found.total("bot_event_acknowledgement_seconds_count", platform="lark") == 2
     assert found.find("bot_calls_suspended_total", waits_for="authorization") == {("tasks", "lark"): 1}
@@ -43,7 +48,6 @@ async def test_a_loop_is_counted_from_its_event_to_its_answer(world: World) -> N
     assert sum(parts) == pytest.approx(whole, abs=0.01)
     assert found.find("bot_consents_total", platform="lark") == {("none", "granted"): 1}
     assert found.find("bot_authorization_requests_ended_total", platform="lark") == {("granted",): 1}
-    assert found.total("bot_messages_settled_total", kind="answer", status="sent") == 2
     requested = {"endpoint": "/open-apis/task/v2/tasks", "method": "GET", "status": "200", "code": "0"}
     assert found.total("bot_platform_requests_total", **requested) == 1
     token = {"endpoint": "/open-apis/authen/v2/oauth/token", "method": "POST", "platform": "lark"}

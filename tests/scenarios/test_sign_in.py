@@ -1025,6 +1025,7 @@ async def test_sign_ins_under_way_are_bounded_while_the_token_endpoint_hangs(
     ways = [await each.way_back(running.sam) for each in visitors]
     pages = [asyncio.create_task(each.get(way)) for each, way in zip(visitors, ways, strict=True)]
     await running.until(lambda: sum(each.done() for each in pages) == 10, "the refusals")
+    await running.until(lambda: hanging.struck >= 20, "the others")
     assert hanging.struck == 20
     for each in pages:
         if each.done():

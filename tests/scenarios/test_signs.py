@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.lark.tenant import Chat, ScopeSwitch
+from bot.sandbox.lark.tenant import Chat, Message, ScopeSwitch
 
 from .card_content import text_of
 from .world import PATIENCE, World
@@ -41,6 +41,11 @@ async def until_seen(world: World, message: str, seen: Callable[[], Any]) -> Non
         or (c.kind == "message" and c.data["message"]["reply_to"] == message)
     ]
     assert changes[0].at - sent_at < IN_TIME * 1000
+
+
+def comes_at_once(world: World, asked: str, answer: Message) -> bool:
+    """Whether the answer came well before the bot reacts to a message without one. A busy machine may take longer."""
+    return answer.created_at - world.tenant.messages[asked].created_at < 700
 
 
 async def unmarked(world: World, *messages: str) -> None:
@@ -82,20 +87,28 @@ async def test_what_is_answered_at_once_costs_no_reaction(world: World):
     await world.start()
     await world.authorized(world.sam)
     # A chat takes five messages a second: what it holds up is not answered at once.
+    at_once = set()
     for person, said in (
         (world.sam, "/tasks"),
         (world.ada, "/help"),
         (world.ada, "/permissions"),
         (world.wei, "what is this?"),
     ):
-        await world.answer_to(await world.say(person, said))
+        asked = await world.say(person, said)
+        if comes_at_once(world, asked, await world.answer_to(asked)):
+            at_once.add(asked)
+    assert at_once
     last = await world.say(world.sam, "/agenda")
     card = await world.fresh_card(world.sam, last)
+    await world.drawn()
     # The card right below it is a sign, too; a message that has none is marked by now.
     late = await world.say(world.sam, "/doc welcome")
     await world.until(lambda: marked(world, late), "a mark")
+    if comes_at_once(world, last, card):
+        at_once.add(last)
     reacted = {c.data["message"]["message_id"] for c in world.tenant.feed.changes_after(0, "reaction")}
-    assert [text_of(world.tenant.messages[each].content) for each in reacted] == ["/doc welcome"]
+    assert late in reacted
+    assert not reacted & at_once
     await world.consent(world.sam, card)
     await unmarked(world, late)
 
@@ -104,6 +117,7 @@ async def test_each_message_below_an_open_card_is_marked_until_it_is_answered(wo
     await world.start()
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
+    await world.drawn()
     below = [
         await world.say(world.sam, said)
         for said in ("/doc welcome", "/agenda week", "/tasks", "/task Sweep the yard", "/search garden")
@@ -135,6 +149,7 @@ async def test_a_reaction_is_removed_when_its_call_is_cancelled(world: World, ho
     await world.start()
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
+    await world.drawn()
     second = await world.say(world.sam, "/tasks")
     await world.until(lambda: marked(world, second), "the mark")
     if how == "not_now":
@@ -164,7 +179,7 @@ async def test_an_app_that_may_not_react_says_a_word_and_does_not_try_with_each_
         await until_seen(world, asked, lambda asked=asked: signs(world, asked))
         await world.answer_to(asked, "working on it")
     await world.lift(slow)
-    await world.answers_to(asked, 2)
+    await world.answer_to(asked)
     assert len(world.requests("/reactions")) == 1, "remembered"
     assert "ERROR" not in world.log_tail()
 
@@ -174,13 +189,14 @@ async def test_without_reactions_each_message_below_an_open_card_is_told_where_t
     await world.start()
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
+    await world.drawn()
     below = [await world.say(world.sam, said) for said in ("/doc welcome", "/agenda week", "/tasks")]
     for each in below:
         await until_seen(world, each, lambda each=each: signs(world, each))
         await world.answer_to(each, "the card above")
     await world.consent(world.sam, card)
     for each in below:
-        await world.answers_to(each, 2)
+        await world.answer_to(each)
 
 
 @pytest.mark.parametrize("code", [231002, 231008, 230027, 99991400])
@@ -210,6 +226,7 @@ async def test_a_mark_that_outlives_the_process_goes_with_the_answer_of_the_next
     await world.authorized(world.sam)
     first = await world.say(world.sam, "/agenda")
     card = await world.fresh_card(world.sam, first)
+    await world.drawn()
     second = await world.say(world.sam, "/agenda")
     await world.until(
         lambda: world.rows("SELECT 1 FROM message_reactions WHERE reaction_id IS NOT NULL"), "it"

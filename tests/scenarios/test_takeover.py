@@ -324,7 +324,7 @@ async def test_a_replica_that_loses_its_lock_but_lives_keeps_its_work(world: Wor
     await replicas.start(2)
     await world.authorized(world.sam)
     await locks_are_held(replicas, 2)
-    slow = await world.trouble(TASKS, "delay", seconds=8)
+    slow = await world.trouble(TASKS, "delay", seconds=60)
     asked = await world.say(world.sam, "/tasks")
     await world.struck(slow)
     holder = await replicas.holder()
@@ -339,6 +339,7 @@ async def test_a_replica_that_loses_its_lock_but_lives_keeps_its_work(world: Wor
     assert cuts > 1
     (call,) = await replicas.rows("SELECT claim, takeovers FROM deferred_calls WHERE settled_at IS NULL")
     assert call == {"claim": 1, "takeovers": 0}
+    await world.lift(slow)
     await world.answer_to(asked, patience=20)
     (call,) = await replicas.rows("SELECT claim FROM deferred_calls ORDER BY id DESC LIMIT 1")
     assert call["claim"] == 1

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from .card_content import has_link, text_of
+from .card_content import has_link, text_of, without_acknowledgements
 from .webhook_client import WebhookClient
 from .world import World, forged_click
 
@@ -35,7 +35,7 @@ async def test_a_failing_call_is_made_again_and_answered_once(world: World, faul
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
     await asyncio.sleep(0.3)
-    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+    assert len(without_acknowledgements(world.from_bot(world.direct(world.sam), asked))) == 1
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "html", "truncate"])
@@ -80,7 +80,7 @@ async def test_an_answer_is_delivered_once_though_sending_fails(world: World, ki
     asked = await world.say(world.sam, "/help")
     await world.answer_to(asked)
     await asyncio.sleep(0.5)
-    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+    assert len(without_acknowledgements(world.from_bot(world.direct(world.sam), asked))) == 1
 
 
 SENSITIVE = {
@@ -93,12 +93,13 @@ SENSITIVE = {
 
 async def test_an_answer_that_the_platform_refuses_to_carry_is_told(world: World):
     await world.start()
-    await world.control("faults", match={"path": "/open-apis/im/v1/messages"}, times=1, **SENSITIVE)
+    replies = {"path": "/open-apis/im/v1/messages/*/reply"}
+    await world.control("faults", match=replies, times=1, **SENSITIVE)
     asked = await world.say(world.sam, "/help")
     await world.answer_to(
         asked, "The answer to /help is ready, but the platform doesn't let me send it (230022"
     )
-    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+    assert len(without_acknowledgements(world.from_bot(world.direct(world.sam), asked))) == 1
 
 
 @pytest.mark.parametrize("in_group", [False, True])
@@ -106,7 +107,8 @@ async def test_a_card_that_the_platform_refuses_to_carry_is_told_and_comes_with_
     world: World, in_group: bool
 ):
     await world.start()
-    fault = {"path": "/open-apis/im/v1/messages", "method": "POST", "identity": "app"}
+    # The brackets make it a pattern, which does not match a reaction to a message.
+    fault = {"path": "/open-apis/im/v1/message[s]", "method": "POST", "identity": "app"}
     chat = world.group if in_group else None
     await world.control("faults", match=fault, times=1, **SENSITIVE)
     asked = await world.say(world.sam, "/tasks", chat)

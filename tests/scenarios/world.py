@@ -27,7 +27,15 @@ from bot.sandbox.lark.tenant import Chat, Message, Person, Tenant
 from tests.bot_process import REPOSITORY, Call, Forker, Process, bot
 from tests.ports import free_port
 
-from .card_content import ACKNOWLEDGEMENT, actions_on, has_link, is_acknowledgement, text_of, value_on
+from .card_content import (
+    ACKNOWLEDGEMENTS,
+    actions_on,
+    has_link,
+    is_acknowledgement,
+    text_of,
+    value_on,
+    without_acknowledgements,
+)
 
 PATIENCE = 15.0
 
@@ -151,8 +159,10 @@ class World:
         def found() -> Message | None:
             for message in self.tenant.messages.values():
                 if message.reply_to == message_id and message.sender_type == "bot":
-                    asked_for = ACKNOWLEDGEMENT in containing or not is_acknowledgement(message)
-                    if asked_for and containing in text_of(message.content):
+                    asked_for = any(words in containing for words in ACKNOWLEDGEMENTS)
+                    if containing in text_of(message.content) and (
+                        asked_for or not is_acknowledgement(message)
+                    ):
                         return message
             return None
 
@@ -172,10 +182,12 @@ class World:
         return shown
 
     def seen_by_all(self, since: str) -> str:
-        """Return the text of all messages that the whole group sees, after the message `since`."""
-        return "\n".join(
-            text_of(m.content) for m in self.from_bot(self.group, since) if m.ephemeral_for is None
-        )
+        """Return the text of all messages that the whole group sees, after the message `since`.
+
+        Acknowledgements are left out.
+        """
+        answers = without_acknowledgements(self.from_bot(self.group, since))
+        return "\n".join(text_of(m.content) for m in answers if m.ephemeral_for is None)
 
     async def card_for(self, person: Person, containing: str = "", patience: float = PATIENCE) -> Message:
         """Wait for the newest card in the person's direct chat that contains this text."""
@@ -243,14 +255,14 @@ class World:
         return await self.click(person, card, f"page_error_{which}")
 
     async def answers_to(self, message_id: str, count: int, patience: float = 30) -> list[Message]:
-        """Wait for `count` replies of the bot to a message."""
+        """Wait for `count` replies of the bot to a message, other than acknowledgements."""
 
         def found() -> list[Message] | None:
-            replies = [
+            replies = without_acknowledgements(
                 m
                 for m in self.tenant.messages.values()
                 if m.reply_to == message_id and m.sender_type == "bot"
-            ]
+            )
             return replies if len(replies) >= count else None
 
         replies: list[Message] = await self.until(found, f"{count} answers", patience)

@@ -128,6 +128,5 @@ async def check_scopes(bot: Bot, call: DeferredCall) -> Json:
     """Return the result of `CheckScopes`."""
     if not await bot.is_administrator(call.user):
         return {"administrator": False, "released": 0}
-    platform = bot.platform_of(call.user)
-    released = await administrators.release_enabled(bot, platform, asked_by_administrator=True)
+    released = await administrators.check(bot, bot.platform_of(call.user))
     return {"administrator": True, "released": released}

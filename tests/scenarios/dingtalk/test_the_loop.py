@@ -238,6 +238,7 @@ async def test_people_of_other_organizations_are_told_once(world: DingTalkWorld)
         await world.say(niko, "/me")
     last = await world.say(world.sam, "/help")
     await world.answer_to(last)
+    await world.until(lambda: world.from_bot(world.direct(niko)), "the word to the other organization")
     assert len(world.from_bot(world.direct(niko))) == 1
     assert world.count("deferred_calls", command="me") == 0
 
