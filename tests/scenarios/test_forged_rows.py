@@ -301,6 +301,7 @@ async def test_an_unsent_answer_is_not_sent_where_another_persons_call_was_asked
     await world.authorized(world.sam, "/task Buy milk")
     await world.answer_to(await world.say(world.ada, "/help"))
     adas = writer.one("deferred_calls", f"user_key = '{writer.key_of(world.ada)}'")["id"]
+    await world.until(lambda: not world.count("outgoing_messages", settled_at=None), "all to be sent")
     fault = await world.trouble(MESSAGES[0] | {"method": "POST"}, "drop_before")
     asked = await world.say(world.sam, command, world.group if in_group else None)
     unsent = "SELECT 1 FROM outgoing_messages WHERE kind = 'answer' AND settled_at IS NULL"

@@ -145,6 +145,7 @@ async def test_a_limit_that_says_when_is_not_asked_before(at_once: AtOnce, cases
         await limited(world, limit, REPLIES, 1)
         asked = await world.say(world.sam, "/help")
         await world.answer_to(asked)
+        await world.until(lambda: len(world.requests("/reply")) >= 2, "both requests")
         changes = world.tenant.feed.changes_after(0, "request")
         first, second = [each.at for each in changes if each.data["path"].endswith("/reply")]
         assert second - first >= 3900

@@ -55,6 +55,7 @@ async def test_a_topic_says_where_the_card_is_that_was_sent_elsewhere(world: Wor
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
     assert card.thread_id is None
+    await world.drawn()
     asked = await in_topic(world, world.sam, "/doc welcome", first)
     told = await world.answer_to(asked, "card I sent you earlier")
     assert told in seen_in_topic(world, asked)

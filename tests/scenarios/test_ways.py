@@ -207,6 +207,7 @@ async def test_a_refusal_of_the_content_is_not_tried_another_way(world: World, c
     await world.trouble(BY_REPLY, "status", times=1, status=400, code=code)
     asked = await world.say(world.sam, "/help")
     await world.answer_to(asked, f"doesn't let me send it ({code}")
+    await world.until(lambda: len(world.requests("/reply", "POST")) >= 2, "both requests")
     assert len(world.requests("/reply", "POST")) == 2
     assert not [
         each for each in world.requests("/im/v1/messages", "POST") if each["path"].endswith("messages")
