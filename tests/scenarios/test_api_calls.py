@@ -202,7 +202,7 @@ async def test_a_cancelled_call_keeps_nothing_of_what_was_written(world: World):
 
 
 async def test_what_can_be_tried_again_is_kept_encrypted_until_it_is(world: World):
-    await world.start(BOT_DEFERRED_TTL="3")
+    await world.start()
     asked = await world.say(world.sam, "/task Water the plants")
     card = await world.fresh_card(world.sam, asked)
     await world.expires(card)

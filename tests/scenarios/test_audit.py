@@ -160,7 +160,8 @@ async def withdrawals(world: World) -> None:
     await world.until(lambda: len(waiting(world)) == 1, "the withdrawal")
     world.change("UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
     third = await world.say(wei, "/agenda")
-    pointer = await world.answer_to(third)
+    pointer = await world.answer_to(third, "to the card above")
+    await world.drawn()
     await world.click(wei, pointer, "send_again")
     moved = await world.fresh_card(wei, third)
     assert moved.message_id != card.message_id

@@ -133,7 +133,9 @@ async def test_a_list_that_contradicts_a_refusal_is_tried_ever_more_rarely_and_t
     await world.lift()
     card = next(m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive")
     await world.click(world.ada, card, "check_again")
-    await world.until(lambda: len(answers(world, asked)) == 3, "the answer", patience=8)
+    await world.until(
+        lambda: len(answers(world, asked)) == 3, "the answer", patience=15
+    )  # the next try by itself comes after 16 seconds
     assert len(about_publishing(world)) == 1
 
 

@@ -40,7 +40,7 @@ async def test_a_person_with_the_most_calls_waiting_is_told_and_can_get_out_of_i
     assert len([m for m in world.tenant.messages.values() if "requests waiting" in text_of(m.content)]) <= 2
     # What helps out of it is still heard.
     await world.answer_to(await world.say(world.sam, "/help"), "/cancel")
-    await world.answer_to(await world.say(world.sam, "/cancel"), "Cancelled: /task", patience=60)
+    await world.answer_to(await world.say(world.sam, "/cancel"), "Cancelled: /task", patience=120)
     assert waiting(world, "Sam Rivera") == 0
     again = await world.say(world.sam, "/task taken again")
     await world.until(lambda: waiting(world, "Sam Rivera") == 1, "the next one waits")

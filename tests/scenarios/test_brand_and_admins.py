@@ -123,9 +123,8 @@ async def test_when_one_of_several_has_the_card_people_are_told_so(world: World)
 async def test_a_platform_that_takes_no_messages_for_now_is_no_reason_to_claim_it(world: World):
     await without(world, *TASKS)
     await world.start()
-    await world.trouble(
-        {"path": "/open-apis/im/v1/messages", "method": "POST"}, "rate_limit", times=1, reset=9
-    )
+    to_one_person = {"path": "/open-apis/im/v1/messages", "method": "POST", "receive_id_type": "open_id"}
+    await world.trouble(to_one_person, "rate_limit", times=1, reset=3)
     asked = await world.say(world.sam, "/tasks")
     assert not claims(await world.answer_to(asked))
     await told(world, world.sam.open_id)

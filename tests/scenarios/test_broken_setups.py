@@ -245,7 +245,7 @@ WEBHOOKS: dict[str, tuple[Callable[[Front], None], tuple[str, ...]]] = {
         ("redirects (HTTP 301) to /lark/events/", "the platform follows none"),
     ),
     "a slow one": (
-        lambda front: front.delays.update({"/lark/": 3.5}),
+        lambda front: front.delays.update({"/lark/": 3.1}),
         ("the platform gives up after 3", "Look at the proxy"),
     ),
 }
@@ -585,7 +585,7 @@ async def test_the_start_warns_of_a_wrong_clock(world: World, seconds: int):
     (line, *_) = [each for each in log.read_text().splitlines() if "WARNING" in each and "clock" in each]
     told, _, ahead = line.rpartition("seconds=")
     assert told.endswith("this machine's clock and the platform's differ: set it by NTP platform=lark ")
-    assert abs(int(ahead) - seconds) <= 3
+    assert abs(int(ahead) - seconds) <= 10
 
 
 async def test_when_everything_hangs_it_still_ends(front: Front, world: World):

@@ -132,7 +132,7 @@ async def test_a_start_during_a_jump_ends_nothing(world: World, jumping: Jumping
     assert await jumping.statuses("authorization_requests") == {"granted", "open"}
     assert await jumping.statuses("grants") == {"active"}
     jumping.set(0)
-    await world.answer_to(await world.say(world.sam, "/tasks"))
+    await world.answer_to(await world.say(world.sam, "/tasks"), patience=30)
     await jumping.expire_now(world.wei)
     await world.until(lambda: "已过期" in text_of(overdue.content), "the card that is overdue", 30)
     status, page = await world.consent(world.ada, kept)

@@ -501,7 +501,9 @@ async def test_asking_ahead_for_what_the_page_never_gives_ends(world: World):
 
 
 async def test_a_mention_right_after_the_start_is_not_sent_away(world: World):
-    await world.control("faults", match={"path": "/open-apis/bot/v3/info"}, times=1, kind="delay", seconds=1)
+    await world.control(
+        "faults", match={"path": "/open-apis/bot/v3/info"}, times=1, kind="delay", seconds=0.5
+    )
     await world.start()
     await world.answer_to(await world.say(world.sam, "/help", world.group))
 

@@ -6,12 +6,12 @@ import asyncio
 import gzip
 import json
 import random
-import time
 import zlib
 from typing import Any
 
 import pytest
 
+from .card_content import without_acknowledgements
 from .webhook_client import Headers, WebhookClient
 from .world import World
 
@@ -42,7 +42,10 @@ async def test_only_what_the_platform_signed_with_our_key_counts(world: World, a
         "the signature of other bytes": (other, good),
         "one byte more": (body + b" ", good),
         "another nonce": (body, good | {"X-Lark-Request-Nonce": "n"}),
-        "another timestamp": (body, good | {"X-Lark-Request-Timestamp": str(int(time.time()) - 1)}),
+        "another timestamp": (
+            body,
+            good | {"X-Lark-Request-Timestamp": str(int(good["X-Lark-Request-Timestamp"]) - 1)},
+        ),
         "moved between timestamp and nonce": (
             body,
             good
@@ -56,7 +59,7 @@ async def test_only_what_the_platform_signed_with_our_key_counts(world: World, a
         "in capitals": (body, good | {"X-Lark-Signature": good["X-Lark-Signature"].upper()}),
         "no ASCII": (body, good | {"X-Lark-Signature": "é" * 64}),
         "stale": (body, attacker.sign(body, ahead=-8 * 3600 - 5)),
-        "from the future": (body, attacker.sign(body, ahead=5 * 60 + 5)),
+        "from the future": (body, attacker.sign(body, ahead=6 * 60)),
     }
     for name, (sent, headers) in forgeries.items():
         status, answer = await attacker.post(sent, headers)
@@ -121,7 +124,7 @@ async def test_a_replay_has_no_second_effect_whatever_it_comes_in(world: World, 
     at_once = [attacker.post(body, headers) for _ in range(20)]
     assert {status for status, _ in await asyncio.gather(*at_once)} == {200}
     await asyncio.sleep(0.5)
-    assert len(world.from_bot(world.direct(world.sam))) == 1
+    assert len(without_acknowledgements(world.from_bot(world.direct(world.sam)))) == 1
     assert world.count("deferred_calls") == 1
 
 

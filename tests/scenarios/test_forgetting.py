@@ -44,7 +44,7 @@ async def lived(world: World, person: Person) -> list[str]:
     messages.append(await world.say(person, f"/search {PRIVATE}"))
     await world.open(await world.fresh_card(person, messages[-1]))
     messages.append(await world.say(person, f"/task {PRIVATE}", world.group))
-    await world.until(lambda: person.open_id in world.log_tail() or True, "the last message")
+    await world.answer_to(messages[-1])
     return messages
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bot.sandbox.lark.tenant import Message
 
-from .card_content import has_link, text_of
+from .card_content import has_link, text_of, without_acknowledgements
 from .test_signs import without_reactions
 from .test_ways import BY_ID, FOR_ONE_MEMBER, card_in, refuse
 from .world import World
@@ -25,7 +25,8 @@ COMMANDS = [
 
 
 def in_public(world: World, since: str) -> list[Message]:
-    return [m for m in world.from_bot(world.group, since) if m.ephemeral_for is None]
+    answers = without_acknowledgements(world.from_bot(world.group, since))
+    return [m for m in answers if m.ephemeral_for is None]
 
 
 def position(world: World, message: Message) -> int:

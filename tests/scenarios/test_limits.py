@@ -57,10 +57,12 @@ async def test_a_limited_message_is_postponed_and_delivered_once(at_once: AtOnce
         asked = await world.say(world.sam, "/help")
         await world.answer_to(asked)
         await world.until(
-            lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE status <> 'sent'"),
+            lambda: (
+                not world.rows("SELECT 1 FROM outgoing_messages WHERE status <> 'sent' AND kind = 'answer'")
+            ),
             "it to be settled",
         )
-        assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+        assert len(answers(world, asked)) == 1
         assert len(world.requests("/reply", "POST")) == 3
 
     await at_once(cases, story)

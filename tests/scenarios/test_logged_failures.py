@@ -89,8 +89,9 @@ async def test_an_outage_of_an_api_that_many_meet_is_a_line_a_call_and_not_a_lin
     await world.until(lambda: world.count("api_calls", status=500) > 15, "some tries", 60)
     await world.lift()
     for message in asked:
-        await world.answer_to(message, patience=60)
+        await world.until(lambda m=message: world.status_of(m) == "succeeded", "the end", 60)
     for message in asked:
+        await world.until(lambda m=message: of_call(world, m, "call ended"), "its line")
         assert len(of_call(world, message, FAILED)) <= 1
         assert len(of_call(world, message, "call ended")) == 1
     tries = world.count("api_calls", status=500)
@@ -101,9 +102,10 @@ async def test_an_outage_of_an_api_that_many_meet_is_a_line_a_call_and_not_a_lin
 async def test_cancelling_what_runs_is_no_trouble(world: World):
     """The worker of the cancelled call notices that it has lost its lease, which is as it should be."""
     await ready_for(world, "/tasks")
-    fault = await world.trouble({"path": "/open-apis/task"}, "delay_after", seconds=2)
+    fault = await world.trouble({"path": "/open-apis/task"}, "delay_after", seconds=30)
     await world.say(world.sam, "/tasks")
     await world.struck(fault)
     await world.answer_to(await world.say(world.sam, "/cancel"))
+    await world.lift(fault)
     await world.until(lambda: any(line["message"] == "lease lost" for line in told(world)), "the end", 20)
     assert [line for line in told(world) if line["level"] in {"warning", "error"}] == []

@@ -20,7 +20,7 @@ OUTAGE = {"the database is away", "the database is back"}
 
 @pytest.fixture
 async def replicas(world: World, postgresql_url: str) -> AsyncIterator[Replicas]:
-    world.tenant.behaviour.redelivery_seconds = (0.2, 0.5, 1.0, 2.0, 5.0)
+    world.tenant.behaviour.redelivery_seconds = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
     async with Replicas(world, postgresql_url) as replicas:
         yield replicas
 

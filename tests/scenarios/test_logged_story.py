@@ -91,6 +91,7 @@ async def test_the_loop_reads_like_the_story_that_it_is(world: World, log_format
     since = len(log_of(world))
     asked = await world.say(world.sam, "/tasks")
     card = await world.card_for(world.sam, "task:task:read")
+    await world.drawn()
     await world.consent(world.sam, card)
     answer = await world.answer_to(asked)
     await world.card_for(world.sam, "Authorized")

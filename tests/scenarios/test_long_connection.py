@@ -154,7 +154,9 @@ async def test_a_stop_answers_or_returns_everything_and_nothing_twice(connected:
     began = time.monotonic()
     assert await stopping == 0
     assert time.monotonic() - began < 10
-    assert not connected.tenant.feed.changes_after(0, "connection")[-1].data["open"]
+    await connected.until(
+        lambda: not connected.tenant.feed.changes_after(0, "connection")[-1].data["open"], "the end"
+    )
     await connected.start()
     for message in asked:
         await connected.answer_to(message, patience=30)
