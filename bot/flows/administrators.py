@@ -263,7 +263,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
         if asked_by_administrator:
             for wait in waits:
                 if not wait.scopes.isdisjoint(stated):
-                    settle_wait(c, wait, now, now + SHOW_ENABLED_AFTER)
+                    settle_wait(c, wait, now)
 
     if ready:
         await bot.database.write(release)
@@ -284,13 +284,8 @@ def is_away(platform: Platform, before: Outage | None) -> bool:
     return platform.outage is not None and platform.outage is not before
 
 
-SHOW_ENABLED_AFTER = timedelta(seconds=3)
-"""How long after a check the administrators' cards say so. The check may be a click, whose answer would undo an earlier
-update."""
-
-
-def settle_wait(c: Connection, wait: ScopeWait, now: datetime, card_due_at: datetime) -> None:
-    if scope_waits.enabled(c, wait.id, now, card_due_at):
+def settle_wait(c: Connection, wait: ScopeWait, now: datetime) -> None:
+    if scope_waits.enabled(c, wait.id, now):
         subject = ("scope_wait", wait.id)
         audit.write(c, "scopes_enabled", user=None, subject=subject, now=now, scopes=sorted(wait.scopes))
 
@@ -338,8 +333,7 @@ async def settle_waits(
         if known is None:
             known = await bot.database.read(partial(used_during, app=platform.app, wait=wait))
         if wait.scopes <= known:
-            now = utc_now()
-            await bot.database.write(partial(settle_wait, wait=wait, now=now, card_due_at=now))
+            await bot.database.write(partial(settle_wait, wait=wait, now=utc_now()))
             bot.signals.upkeep.set()
 
 

@@ -30,7 +30,7 @@ from bot.flows.authorize.page_errors import report_page_error
 from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import deliver_all, typed_in_full
 from bot.store import calls, inbox, requests, seen_events, users
-from bot.store.cards import move, show
+from bot.store.cards import change_of_app, move, show
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.outbox import OutgoingMessage
@@ -305,14 +305,22 @@ def for_administrators(handler: Handler) -> Handler:
     return if_administrator
 
 
+UPDATE_AFTER_CLICK = timedelta(seconds=3)
+"""How long after a click its card is updated again. By then the platform has the answer."""
+
+
 async def answer_administrator(bot: Bot, user: UserKey, subject: str, handler: Handler) -> Json:
     try:
         async with asyncio.timeout(CLICK_TIMEOUT):
             if not await bot.is_administrator(user):
                 return await say(bot, user, card_words.CLICK_ADMINISTRATORS_ONLY, "error")
-            return await handler(bot, user, subject)
+            answer = await handler(bot, user, subject)
     except TimeoutError:
-        return await say(bot, user, card_words.CLICK_LATER, "warning")
+        answer = await say(bot, user, card_words.CLICK_LATER, "warning")
+    # Others update this card as well, and the answer undoes an update that was sent meanwhile.
+    due_at = utc_now() + UPDATE_AFTER_CLICK
+    await bot.database.write(lambda c: change_of_app(c, subject, user.app, due_at))
+    return answer
 
 
 async def check_scopes(bot: Bot, user: UserKey, _: str) -> Json:

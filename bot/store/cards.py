@@ -37,7 +37,7 @@ from bot.store.keyring import Keyring
 from bot.store.queue import LEASE_UNTIL, NOW, Claim, Queue
 from bot.store.schema import authorization_requests as requests
 from bot.store.schema import cards
-from bot.store.statements import bind, changed, is_live
+from bot.store.statements import bind, changed, is_live, of_app
 from bot.store.transaction import keyring_of
 
 # --- rows --------------------------------------------------------------------------------------------
@@ -169,6 +169,14 @@ CHANGE_AND_GET = CHANGE.returning(cards.c.id, *COLUMNS)
 def change(connection: Connection, card: str, due_at: datetime) -> bool:
     """Make a card due, because what it shows has changed."""
     return changed(connection, CHANGE, {"card": card, "now": due_at})
+
+
+CHANGE_OF_APP = CHANGE.where(of_app(cards))
+
+
+def change_of_app(connection: Connection, card: str, app: str, due_at: datetime) -> bool:
+    """Make a card due whose id comes from outside: it may be another app's, or no card's."""
+    return changed(connection, CHANGE_OF_APP, {"card": card, "own_app": app, "now": due_at})
 
 
 def change_and_get(connection: Connection, card: str, due_at: datetime) -> CardDelivery:

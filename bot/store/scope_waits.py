@@ -120,10 +120,10 @@ ENABLED = (
 )
 
 
-def enabled(connection: Connection, wait: str, now: datetime, card_due_at: datetime) -> bool:
+def enabled(connection: Connection, wait: str, now: datetime) -> bool:
     """waiting → enabled, and make its card due. False if another worker has done this."""
     found = changed(connection, ENABLED, {"wait": wait, "now": now})
-    return found and cards.change(connection, wait, card_due_at)
+    return found and cards.change(connection, wait, now)
 
 
 LAST_ENABLED = select(waits.c.scopes, waits.c.settled_at).where(

@@ -37,7 +37,7 @@ async def test_cards_that_a_worker_updates_after_it_lost_its_claim_are_due_again
             c, ("lark", "cli_1"), SCOPES, NOW, claim_by(c, "late", NOW, NOW + timedelta(seconds=20))
         )
     )
-    await database.write(lambda c: scope_waits.enabled(c, late.id, NOW, NOW))
+    await database.write(lambda c: scope_waits.enabled(c, late.id, NOW))
     (newer,) = await database.write(
         lambda c: scope_waits.claim_due_cards(c, claim_by(c, "newer", LATER, LATER), limit=5)
     )

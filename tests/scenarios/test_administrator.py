@@ -72,6 +72,22 @@ async def test_one_card_names_everybody_who_waits_and_says_when_it_is_done(world
     assert len(world.from_bot(world.direct(world.ada))) == 1
 
 
+async def test_an_update_that_the_answer_to_a_click_undid_is_made_again(world: World):
+    """The wait ends, and the card says so, while the platform waits for the answer to a click on it."""
+    await world.start()
+    await without(world, *TASKS)
+    asked = await world.say(world.sam, "/tasks")
+    card = await told(world, "/tasks")
+    waiting, pressed = card.content, value_on(card, "check_again")
+    await world.control("app-scopes", scope="task:task:read", user=True)
+    await through(world, world.sam, asked)
+    await told(world, "Waiting requests are being continued")
+    await world.drawn()
+    await forged_click(world, world.ada, pressed)
+    card.content = waiting
+    await told(world, "Waiting requests are being continued")
+
+
 async def test_the_card_does_not_name_people_who_no_longer_wait(world: World):
     await world.start(BOT_DEFERRED_TTL="15")
     await without(world, *TASKS)

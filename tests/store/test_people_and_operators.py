@@ -92,8 +92,8 @@ async def test_one_wait_for_a_scope_set_until_it_is_enabled(database: Database) 
     )
     (wait,) = await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
     assert wait.scopes == SCOPES
-    assert await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW, NOW))
-    assert not await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW, NOW))
+    assert await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW))
+    assert not await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW))
     await database.write(lambda c: scope_waits.open(c, ("lark", "cli_1"), SCOPES, NOW))
     (again,) = await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
     assert again.id != wait.id

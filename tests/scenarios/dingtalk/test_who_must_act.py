@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 import pytest
 
 from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID
@@ -55,10 +53,6 @@ async def test_an_administrator_can_have_it_checked_at_once(world: DingTalkWorld
     world.tenant.behaviour.refused_scopes = []
     answer = await world.click(world.ada, told, "check_again")
     assert answer["code"] is None, answer
-    # An update that comes before the platform has the answer to the click would be undone by it.
-    (done,) = world.rows("SELECT settled_at, due_at FROM scope_waits JOIN cards USING (id)")
-    settled, due = (datetime.fromisoformat(done[each]) for each in ("settled_at", "due_at"))
-    assert due - settled >= timedelta(seconds=3)
     await world.told(world.sam, "Task created", asked)
     await world.until(lambda: "Enabled" in text_of(told.content), "the card that says so")
 
