@@ -508,6 +508,8 @@ async def world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
     tenant = sample_tenant()
     world = World(tenant, f"http://127.0.0.1:{free_port()}", directory, forker)
     await world.platform_up()
+    # A busy machine may miss a delivery, and a story does not wait for the platform's first repetition after 15 seconds.
+    tenant.behaviour.redelivery_seconds = (5.0, *tenant.behaviour.redelivery_seconds)
     tenant.app.events_url = f"{world.public}/lark/events"
     tenant.app.redirect_urls = [f"{world.public}/oauth/lark/{page}" for page in ("callback", "client")]
     try:
