@@ -319,7 +319,7 @@ async def answer_administrator(bot: Bot, user: UserKey, subject: str, handler: H
         answer = await say(bot, user, card_words.CLICK_LATER, "warning")
     # Others update this card as well, and the answer undoes an update that was sent meanwhile.
     due_at = utc_now() + UPDATE_AFTER_CLICK
-    await bot.database.write(lambda c: change_of_app(c, subject, user.app, due_at))
+    await bot.database.write_one(lambda c: change_of_app(c, subject, user.app, due_at))
     return answer
 
 

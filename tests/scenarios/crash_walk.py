@@ -94,9 +94,8 @@ async def walk(
         unpassed = [
             each
             for each in told.loop
-            if set(points).isdisjoint(
-                f"flows.{way}:after#1" for way in (each, each.replace(":write_one", ":write"))
-            )
+            if not {f"flows.{each}:after#1", f"flows.{each.replace(':write_one', ':write')}:after#1"}
+            & {*points}
         ]
         assert not unpassed, unpassed
         renamed = [

@@ -152,7 +152,7 @@ async def test_what_cannot_be_written_down_is_not_spent(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'",
         )
 
-    # Due at once: the renewal ahead of need would take it up within 5 seconds.
+    # Due at once: the renewal ahead of need would take it up within 5 seconds, perhaps before the database is read-only.
     one.freeze()
     await let_pass(replicas, world.sam, access_expires_at="2 minutes", last_used_at="-1 second")
     await writable(False)

@@ -156,15 +156,15 @@ class World:
         An acknowledgement is no answer, unless asked for.
         """
 
+        asked_for = any(words in containing for words in ACKNOWLEDGEMENTS)
+
+        def is_wanted(message: Message) -> bool:
+            if message.reply_to != message_id or message.sender_type != "bot":
+                return False
+            return containing in text_of(message.content) and (asked_for or not is_acknowledgement(message))
+
         def found() -> Message | None:
-            for message in self.tenant.messages.values():
-                if message.reply_to == message_id and message.sender_type == "bot":
-                    asked_for = any(words in containing for words in ACKNOWLEDGEMENTS)
-                    if containing in text_of(message.content) and (
-                        asked_for or not is_acknowledgement(message)
-                    ):
-                        return message
-            return None
+            return next(filter(is_wanted, self.tenant.messages.values()), None)
 
         reply: Message = await self.until(found, f"an answer with {containing!r}", patience)
         return reply
